@@ -1,0 +1,63 @@
+package policy
+
+import (
+	"context"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// engine evaluates the entry point of one compiled set. Simulation, replay and
+// production all go through the engine of a Set, so that a faster one takes
+// over everywhere at once. An engine is immutable and safe for concurrent use.
+type engine interface {
+	// evaluate gives the value of the entry point for in, within lim. It
+	// fails with an *evaluationError, or any other error, when there is no
+	// value to trust.
+	evaluate(ctx context.Context, in *Input, lim Limits) (outcome, error)
+}
+
+// outcome is what an engine found.
+type outcome struct {
+	// value is the value of the entry point, nil where it is undefined.
+	value ast.Value
+	// held says, for each policy of the set in order, whether a rule of it
+	// held; nil where the engine was told not to track that.
+	held []bool
+}
+
+// program is what engines are made from.
+type program struct {
+	documents []*document
+	// compiler has the modules under moduleKey(i) for documents[i].
+	compiler *ast.Compiler
+	// track says whether outcomes need held.
+	track bool
+}
+
+// evaluationError is a failure that an engine names.
+type evaluationError struct {
+	// reason is the diagnostic's reason.
+	reason  string
+	message string
+	// conflict says that rules gave one document different values.
+	conflict bool
+}
+
+func (e *evaluationError) Error() string { return e.reason + ": " + e.message }
+
+// Reasons of diagnostics that the platform adds.
+const (
+	// ReasonNoRuleMatched says that the result is undefined.
+	ReasonNoRuleMatched = "no_rule_matched"
+	// ReasonInvalidResult says that the result has a wrong shape.
+	ReasonInvalidResult = "invalid_result"
+	// ReasonError says that evaluation failed, for example because two rules
+	// gave one document different values.
+	ReasonError = "evaluation_error"
+	// ReasonTimeout says that the time limit ended the evaluation.
+	ReasonTimeout = "evaluation_timeout"
+	// ReasonCanceled says that the caller went away.
+	ReasonCanceled = "evaluation_canceled"
+	// ReasonMemory says that the memory limit ended the evaluation.
+	ReasonMemory = "evaluation_memory_limit"
+)

@@ -1,0 +1,202 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// Evaluate decides. It never fails: an evaluation that does is a deny with
+// status error and one diagnostic that says why. It is deterministic: equal
+// sets and inputs give equal results, limits apart.
+//
+// A result that is undefined is a deny, complete, with the reason
+// no_rule_matched. Any other value than an object of exactly decision,
+// evaluation_status, determining_policies and diagnostics, each of its type,
+// is a deny, error, invalid_result: a field that is missing or not known could
+// carry a condition that would be lost. An author's status error never allows.
+//
+// Entries of determining_policies that name a policy of the set get its
+// policy_id and policy_version_id, over what the author wrote there. Where the
+// author left the array empty, it names, in the order of the set, the policies
+// of which at least one rule other than a default held, that is, was evaluated
+// for this decision to a value other than undefined and false; and if there is
+// none, the policy whose default gave the result.
+func (s *Set) Evaluate(ctx context.Context, in *Input, lim Limits) Result {
+	o, err := s.engine.evaluate(ctx, in, lim.orDefault())
+	if err != nil {
+		reason, message := ReasonError, err.Error()
+		var named *evaluationError
+		if errors.As(err, &named) {
+			reason, message = named.reason, named.message
+		}
+		return failed(reason, message)
+	}
+	if o.value == nil {
+		return DenyResult(StatusComplete, ReasonNoRuleMatched)
+	}
+	r, err := readResult(o.value)
+	if err != nil {
+		return failed(ReasonInvalidResult, err.Error())
+	}
+	if len(r.DeterminingPolicies) == 0 {
+		for _, i := range s.determining(o.held) {
+			r.DeterminingPolicies = append(r.DeterminingPolicies, Entry{"policy": s.modules[i].Name})
+		}
+	}
+	for _, e := range r.DeterminingPolicies {
+		name, _ := e["policy"].(string)
+		if m, ok := s.byName[name]; ok {
+			e["policy_id"], e["policy_version_id"] = m.PolicyID, m.VersionID
+		}
+	}
+	if r.EvaluationStatus == StatusError && r.Decision != Deny {
+		r.Decision = Deny
+		r.Diagnostics = append(r.Diagnostics, Entry{
+			"reason":  ReasonError,
+			"message": "a result with evaluation_status error cannot allow",
+		})
+	}
+	return r
+}
+
+func failed(reason, message string) Result {
+	r := DenyResult(StatusError, reason)
+	r.Diagnostics[0]["message"] = message
+	return r
+}
+
+// determining lists the policies that gave a result, by their place in the set.
+func (s *Set) determining(held []bool) []int {
+	var found []int
+	for i, h := range held {
+		if h {
+			found = append(found, i)
+		}
+	}
+	if found == nil {
+		return s.defaults
+	}
+	return found
+}
+
+// readResult checks the shape of a value of the entry point.
+func readResult(v ast.Value) (Result, error) {
+	object, ok := v.(ast.Object)
+	if !ok {
+		return Result{}, fmt.Errorf("result is %s, not an object", typeName(v))
+	}
+	var r Result
+	var err error
+	seen := 0
+	object.Until(func(k, t *ast.Term) bool {
+		name, ok := k.Value.(ast.String)
+		if !ok {
+			err = fmt.Errorf("result has a key that is not a string: %v", abbreviate(k.String()))
+			return true
+		}
+		seen++
+		switch name {
+		case "decision":
+			r.Decision, err = readChoice(string(name), t.Value, decisions)
+		case "evaluation_status":
+			r.EvaluationStatus, err = readChoice(string(name), t.Value, statuses)
+		case "determining_policies":
+			r.DeterminingPolicies, err = readEntries(string(name), t.Value)
+		case "diagnostics":
+			r.Diagnostics, err = readEntries(string(name), t.Value)
+		default:
+			err = fmt.Errorf("result has the unknown field %q", abbreviate(string(name)))
+		}
+		return err != nil
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	if seen < len(resultFields) {
+		for _, name := range resultFields {
+			if object.Get(ast.StringTerm(name)) == nil {
+				return Result{}, fmt.Errorf("result lacks %s", name)
+			}
+		}
+	}
+	for i, e := range r.DeterminingPolicies {
+		if _, ok := e["policy"].(string); !ok {
+			return Result{}, fmt.Errorf("result.determining_policies[%d] lacks the string policy", i)
+		}
+	}
+	return r, nil
+}
+
+// The contract of a result.
+var (
+	resultFields = []string{"decision", "evaluation_status", "determining_policies", "diagnostics"}
+	decisions    = []string{Allow, Deny}
+	statuses     = []string{StatusComplete, StatusPartial, StatusError}
+)
+
+func readChoice(name string, v ast.Value, choices []string) (string, error) {
+	s, ok := v.(ast.String)
+	if !ok {
+		return "", fmt.Errorf("result.%s is %s, not a string", name, typeName(v))
+	}
+	for _, c := range choices {
+		if string(s) == c {
+			return c, nil
+		}
+	}
+	return "", fmt.Errorf("result.%s is %q, not one of %v", name, abbreviate(string(s)), choices)
+}
+
+// readEntries reads an array, or a set in its sorted order, of objects.
+func readEntries(name string, v ast.Value) ([]Entry, error) {
+	var terms []*ast.Term
+	switch v := v.(type) {
+	case *ast.Array:
+		for i := range v.Len() {
+			terms = append(terms, v.Elem(i))
+		}
+	case ast.Set:
+		terms = v.Slice() // sorted
+	default:
+		return nil, fmt.Errorf("result.%s is %s, not an array", name, typeName(v))
+	}
+	entries := make([]Entry, 0, len(terms))
+	for i, t := range terms {
+		if _, ok := t.Value.(ast.Object); !ok {
+			return nil, fmt.Errorf("result.%s[%d] is %s, not an object", name, i, typeName(t.Value))
+		}
+		x, err := ast.JSONWithOpt(t.Value, ast.JSONOpt{SortSets: true})
+		if err != nil {
+			return nil, fmt.Errorf("result.%s[%d]: %w", name, i, err)
+		}
+		entry, ok := x.(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("result.%s[%d] is not an object", name, i)
+		}
+		entries = append(entries, entry)
+	}
+	return entries, nil
+}
+
+func typeName(v ast.Value) string {
+	switch v.(type) {
+	case ast.Null:
+		return "null"
+	case ast.Boolean:
+		return "a boolean"
+	case ast.Number:
+		return "a number"
+	case ast.String:
+		return "a string"
+	case *ast.Array:
+		return "an array"
+	case ast.Set:
+		return "a set"
+	case ast.Object:
+		return "an object"
+	}
+	return "another type"
+}

@@ -1,0 +1,99 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// Set is the policies of one policy-set version compiled together. It is
+// immutable and safe for concurrent use.
+type Set struct {
+	modules  []Module
+	byName   map[string]Module
+	engine   engine
+	warnings []Warning
+	inputs   *inputReads
+	// defaults are the policies with a default result, which gives the result
+	// where no other rule holds.
+	defaults []int
+}
+
+// Compile compiles the modules of a set together, in the order of its
+// manifest. It refuses content that Validate would refuse, and a whole that
+// does not compile, with an *InvalidError; and policies that contradict each
+// other whatever the input with a *ConflictError. ctx ends the work between
+// its stages.
+func Compile(ctx context.Context, mods []Module) (*Set, error) {
+	if len(mods) > MaxPolicies {
+		return nil, &InvalidError{Errors: []ContentError{{
+			Message:  fmt.Sprintf("a set has at most %d policies, not %d", MaxPolicies, len(mods)),
+			Location: location(nil),
+		}}}
+	}
+	docs := make([]*document, len(mods))
+	var refused []ContentError
+	for i, m := range mods {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("compiling policies: %w", err)
+		}
+		d, errs := parse(m.Name, m.Content)
+		docs[i] = d
+		refused = append(refused, errs...)
+	}
+	if refused != nil {
+		return nil, &InvalidError{Errors: refused}
+	}
+	if refused = resolve(docs); refused != nil {
+		return nil, &InvalidError{Errors: refused}
+	}
+	rules := collectRules(docs)
+	if conflict := findConflict(rules); conflict != nil {
+		return nil, conflict
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("compiling policies: %w", err)
+	}
+	compiler, refused := compile(docs)
+	if refused != nil {
+		return nil, &InvalidError{Errors: refused}
+	}
+	engine, err := newTopdown(&program{
+		documents: docs,
+		compiler:  compiler,
+		track:     needsTracking(rules),
+	})
+	if err != nil {
+		return nil, &InvalidError{Errors: contentErrors(err, "")}
+	}
+	s := &Set{
+		modules:  slices.Clone(mods),
+		byName:   make(map[string]Module, len(mods)),
+		engine:   engine,
+		inputs:   findInputReads(docs),
+		defaults: rules.resultDefaults(),
+	}
+	for _, m := range mods {
+		s.byName[m.Name] = m
+	}
+	s.warnings = setWarnings(ctx, rules, engine)
+	return s, nil
+}
+
+// Warnings are those of each policy and those across policies, with Policy
+// naming the policy, in the order of the set. What a policy lacks by itself
+// and has from another is not among them.
+func (s *Set) Warnings() []Warning { return slices.Clone(s.warnings) }
+
+// Modules are the modules the set was compiled from, in their order.
+func (s *Set) Modules() []Module { return slices.Clone(s.modules) }
+
+// InputsReferenced lists, sorted, the values of the input that rules read, such
+// as "input.principal.id". A value that is read whole or by a computed key
+// stands for all that is below it; "input" alone stands for everything.
+func (s *Set) InputsReferenced() []string { return s.inputs.names() }
+
+// ReadsInput reports whether a rule may read the value at an RFC 6901 pointer,
+// something below it, or something that contains it. Where it cannot tell, it
+// reports true.
+func (s *Set) ReadsInput(pointer string) bool { return s.inputs.touch(pointer) }

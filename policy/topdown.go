@@ -1,0 +1,236 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/topdown"
+	"github.com/open-policy-agent/opa/v1/types"
+)
+
+const (
+	// maxStuck is how many evaluations of one set may run past their time
+	// before the set refuses to begin another.
+	maxStuck = 8
+	// grace is how long past its time an evaluation is waited for. Nearly all
+	// end within their next few steps; the rest are inside one built-in call.
+	grace = 20 * time.Millisecond
+)
+
+// topdownEngine evaluates with OPA's own evaluator.
+type topdownEngine struct {
+	compiler *ast.Compiler
+	query    ast.Body
+	output   ast.Var
+	policies int
+	track    bool
+	// stuck counts the evaluations that were left to end by themselves.
+	stuck atomic.Int32
+}
+
+// newTopdown takes over p's compiler: it adds marks to the compiled rules and
+// puts bounded built-ins in the place of unbounded ones.
+func newTopdown(p *program) (*topdownEngine, error) {
+	const output = ast.Var("result")
+	body := ast.NewBody(ast.Equality.Expr(ast.NewTerm(entryRef.Copy()), ast.NewTerm(output)))
+	compiler := p.compiler.QueryCompiler()
+	query, err := compiler.Compile(body)
+	if err != nil {
+		return nil, fmt.Errorf("compiling the entry point: %w", err)
+	}
+	e := &topdownEngine{compiler: p.compiler, query: query, output: output, policies: len(p.documents), track: p.track}
+	for rewritten, written := range compiler.RewrittenVars() {
+		if written == output {
+			e.output = rewritten
+		}
+	}
+	for i := range p.documents {
+		m := p.compiler.Modules[moduleKey(i)]
+		bindGuards(m)
+		if p.track {
+			for _, r := range m.Rules {
+				ast.WalkRules(r, func(r *ast.Rule) bool {
+					mark(r, i)
+					return false
+				})
+			}
+		}
+	}
+	return e, nil
+}
+
+// heldBuiltin is called at the end of each rule's body with the policy's
+// number and the rule's value. Its name cannot be written in Rego.
+var heldBuiltin = &ast.Builtin{
+	Name: "caracal:held",
+	Decl: types.NewFunction(types.Args(types.N, types.A), types.B),
+}
+
+var heldRef = ast.Ref{ast.VarTerm(heldBuiltin.Name)}
+
+// mark makes rule r report that it held. It costs one call for each rule that
+// does, where tracing costs an event for each expression and unification.
+func mark(r *ast.Rule, policy int) {
+	if r.Default {
+		return
+	}
+	value := ast.BooleanTerm(true)
+	if r.Head.RuleKind() == ast.SingleValue && r.Head.Value != nil {
+		value = r.Head.Value
+	}
+	call := ast.NewExpr([]*ast.Term{ast.NewTerm(heldRef), ast.IntNumberTerm(policy), value})
+	call.Index = len(r.Body)
+	call.Location = r.Location
+	r.Body = append(r.Body, call)
+}
+
+func markHeld(bctx topdown.BuiltinContext, args []*ast.Term, iter func(*ast.Term) error) error {
+	if m, ok := bctx.Cancel.(*meter); ok && !ast.Boolean(false).Equal(args[1].Value) {
+		if n, ok := args[0].Value.(ast.Number); ok {
+			if i, ok := n.Int(); ok && i < len(m.held) {
+				m.held[i] = true
+			}
+		}
+	}
+	return iter(ast.InternedTerm(true))
+}
+
+// evaluate runs the query on a goroutine of its own, because a single call of
+// a built-in cannot be interrupted and the caller has to be answered in time.
+func (e *topdownEngine) evaluate(ctx context.Context, in *Input, lim Limits) (outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return outcome{}, stoppedBy(ctx)
+	}
+	if e.stuck.Load() >= maxStuck {
+		return outcome{}, &evaluationError{reason: ReasonError, message: fmt.Sprintf("%d evaluations of this policy set are still running past their time limit", maxStuck)}
+	}
+	type answer struct {
+		outcome outcome
+		err     error
+	}
+	const running, ended, left = 0, 1, 2
+	var state atomic.Int32
+	answers := make(chan answer, 1)
+	m := newMeter(ctx, lim)
+	if e.track {
+		m.held = make([]bool, e.policies)
+	}
+	go func() {
+		o, err := e.run(ctx, in, m)
+		answers <- answer{o, err}
+		if !state.CompareAndSwap(running, ended) {
+			e.stuck.Add(-1)
+		}
+	}()
+	timer := time.NewTimer(lim.Timeout + grace)
+	defer timer.Stop()
+	select {
+	case a := <-answers:
+		return a.outcome, a.err
+	case <-timer.C:
+	}
+	if !state.CompareAndSwap(running, left) {
+		a := <-answers
+		return a.outcome, a.err
+	}
+	e.stuck.Add(1)
+	return outcome{}, timedOut(lim)
+}
+
+func (e *topdownEngine) run(ctx context.Context, in *Input, m *meter) (o outcome, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			o, err = outcome{}, &evaluationError{reason: ReasonError, message: "the evaluator failed: " + firstLine(r)}
+		}
+	}()
+	q := topdown.NewQuery(e.query).
+		WithCompiler(e.compiler).
+		WithStore(noData{}).
+		WithTransaction(noTransaction{}).
+		WithInput(ast.NewTerm(in.value)).
+		WithCancel(m).
+		WithBuiltins(extraBuiltins()).
+		WithSeed(noChance{}).
+		WithTime(fixedTime).
+		WithEarlyExit(!e.track)
+	err = q.Iter(ctx, func(r topdown.QueryResult) error {
+		if t := r[e.output]; t != nil {
+			o.value = t.Value
+		}
+		return nil
+	})
+	if m.stopped != nil {
+		return outcome{}, m.stopped
+	}
+	if err != nil {
+		return outcome{}, evaluationFailure(err)
+	}
+	// What follows looks at all of the value, so it must be of bounded size.
+	if o.value != nil && treeSize(o.value, m.left) >= m.left {
+		return outcome{}, m.outOfMemory()
+	}
+	o.held = m.held
+	return o, nil
+}
+
+// evaluationFailure keeps the place of the failure, for the author.
+func evaluationFailure(err error) *evaluationError {
+	var t *topdown.Error
+	if !errors.As(err, &t) {
+		return &evaluationError{reason: ReasonError, message: err.Error()}
+	}
+	message := t.Message
+	if t.Location != nil && t.Location.Row > 0 {
+		message += fmt.Sprintf(" (policy %s, row %d, col %d)", t.Location.File, t.Location.Row, t.Location.Col)
+	}
+	return &evaluationError{reason: ReasonError, message: message, conflict: t.Code == topdown.ConflictErr}
+}
+
+// fixedTime and noChance take the place of the clock and of randomness, which
+// no permitted built-in reads.
+var fixedTime = time.Unix(0, 1).UTC()
+
+type noChance struct{}
+
+func (noChance) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// noData is a store without data: policies see their rules and the input only.
+type noData struct {
+	storage.TriggersNotSupported
+	storage.PolicyNotSupported
+	storage.WritesNotSupported
+}
+
+type noTransaction struct{}
+
+func (noTransaction) ID() uint64 { return 0 }
+
+func (noData) NewTransaction(context.Context, ...storage.TransactionParams) (storage.Transaction, error) {
+	return noTransaction{}, nil
+}
+
+// errNoData is shared: reading what is not there is the normal case.
+var errNoData = &storage.Error{Code: storage.NotFoundErr, Message: "document does not exist"}
+
+func (noData) Read(_ context.Context, _ storage.Transaction, path storage.Path) (any, error) {
+	if len(path) == 0 {
+		return map[string]any{}, nil
+	}
+	return nil, errNoData
+}
+
+func (noData) Commit(context.Context, storage.Transaction) error { return nil }
+
+func (noData) Abort(context.Context, storage.Transaction) {}
+
+func (noData) Truncate(context.Context, storage.Transaction, storage.TransactionParams, storage.Iterator) error {
+	return &storage.Error{Code: storage.WritesNotSupportedErr}
+}
