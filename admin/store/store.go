@@ -1,0 +1,345 @@
+// Package store is the contract of the control plane's storage. Backends live
+// in sibling folders and must pass the suite in storetest.
+//
+// Everything that was published is immutable: backends refuse, in the database
+// itself, to change or remove policy versions, set versions, manifests,
+// bundles, activations and admin-audit entries.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+var (
+	// ErrNotFound is matched when no row has the id, or it is archived.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict is matched when a unique name or slug is taken.
+	ErrConflict = errors.New("already exists")
+	// ErrChanged is matched when a compare-and-set found another value.
+	ErrChanged = errors.New("changed meanwhile")
+	// ErrImmutable is matched when the database refused to rewrite what was published.
+	ErrImmutable = errors.New("immutable")
+)
+
+// Store keeps the control plane's state. Methods are safe for concurrent use.
+type Store interface {
+	// View runs f on one consistent snapshot.
+	View(ctx context.Context, f func(Reader) error) error
+	// Update runs f in one transaction; when it returns nil everything f did is durable, otherwise nothing of it happened.
+	Update(ctx context.Context, f func(Tx) error) error
+	// Events is the audit half of the store.
+	Events() Events
+	// Changes tells that pointers may have moved, from this process or another: a value may stand for many changes. It is closed with the store.
+	Changes() <-chan struct{}
+	// Check verifies the store's own integrity: hashes, chains, references. It returns what is wrong, nil where nothing is.
+	Check(ctx context.Context) ([]string, error)
+	Close() error
+}
+
+// Cursor positions a list: rows strictly older than (At, ID) come next. The zero cursor starts at the newest.
+type Cursor struct {
+	At time.Time
+	ID string
+}
+
+// Reader reads.
+type Reader interface {
+	Zone(ctx context.Context, id string) (Zone, error)
+	Zones(ctx context.Context, limit int, after Cursor) ([]Zone, error)
+
+	Policy(ctx context.Context, zoneID, id string) (Policy, error)
+	Policies(ctx context.Context, zoneID string, limit int, after Cursor) ([]Policy, error)
+	PolicyVersion(ctx context.Context, zoneID, versionID string) (PolicyVersion, error)
+	// PolicyVersions lists newest first, without content.
+	PolicyVersions(ctx context.Context, zoneID, policyID string) ([]PolicyVersion, error)
+
+	PolicySet(ctx context.Context, zoneID, id string) (PolicySet, error)
+	PolicySets(ctx context.Context, zoneID string, limit int, after Cursor) ([]PolicySet, error)
+	SetVersion(ctx context.Context, zoneID, setID, versionID string) (SetVersion, error)
+	SetVersions(ctx context.Context, zoneID, setID string, limit int, after Cursor) ([]SetVersion, error)
+	// SetVersionPolicies lists a set version's policy versions, with content, in the manifest's order.
+	SetVersionPolicies(ctx context.Context, versionID string) ([]SetPolicy, error)
+
+	// Bundle returns the compressed bundle and its signature envelope.
+	Bundle(ctx context.Context, sha256 string) (Bundle, error)
+
+	Pointer(ctx context.Context, zoneID string) (Pointer, error)
+	// Pointers lists every zone's pointer, archived zones included.
+	Pointers(ctx context.Context) ([]Pointer, error)
+	Activation(ctx context.Context, zoneID, id string) (Activation, error)
+	Activations(ctx context.Context, zoneID string, limit int, after Cursor) ([]Activation, error)
+	PendingOutbox(ctx context.Context, limit int) ([]Activation, error)
+
+	TokenByHash(ctx context.Context, hash []byte) (Token, error)
+	Token(ctx context.Context, id string) (Token, error)
+	Tokens(ctx context.Context, limit int, after Cursor) ([]Token, error)
+
+	Daemons(ctx context.Context) ([]Daemon, error)
+	// Receipts lists what daemons reported for a zone; "" is every zone.
+	Receipts(ctx context.Context, zoneID string) ([]Receipt, error)
+
+	AdminEvents(ctx context.Context, q AdminEventQuery) ([]AdminEvent, error)
+	// Idempotent finds the stored answer for an actor's key.
+	Idempotent(ctx context.Context, actorID, key string) (IdempotentAnswer, error)
+	// Secret returns a named value that is not part of the API (signing keys, trust roots).
+	Secret(ctx context.Context, name string) ([]byte, error)
+}
+
+// Tx reads and writes.
+type Tx interface {
+	Reader
+
+	InsertZone(ctx context.Context, z Zone) error
+	UpdateZone(ctx context.Context, z Zone) error
+	ArchiveZone(ctx context.Context, id string, at time.Time) error
+
+	// InsertPolicy inserts a policy with its first version.
+	InsertPolicy(ctx context.Context, p Policy, v PolicyVersion) error
+	// InsertPolicyVersion numbers the version itself (one more than the newest) and returns it.
+	InsertPolicyVersion(ctx context.Context, v PolicyVersion) (PolicyVersion, error)
+	ArchivePolicy(ctx context.Context, zoneID, id string, at time.Time) error
+
+	InsertPolicySet(ctx context.Context, s PolicySet) error
+	ArchivePolicySet(ctx context.Context, zoneID, id string, at time.Time) error
+	// NextSetVersion is the number the set's next version will have.
+	NextSetVersion(ctx context.Context, zoneID, setID string) (int, error)
+	// InsertSetVersion inserts a version, its ordered policy versions, and its bundle (which may exist already).
+	InsertSetVersion(ctx context.Context, v SetVersion, policyVersionIDs []string, b Bundle) error
+
+	// MovePointer writes the zone's new pointer and its activation. The pointer's sequence must be one more
+	// than the stored one (0 where there is none), otherwise ErrChanged.
+	MovePointer(ctx context.Context, p Pointer, a Activation) error
+	// ResignPointer replaces the envelope, settings and times of the pointer with the same sequence; ErrChanged otherwise.
+	ResignPointer(ctx context.Context, p Pointer) error
+	// MarkOutbox records an attempt to dispatch an activation; lastErr "" means it was dispatched.
+	MarkOutbox(ctx context.Context, activationID string, at time.Time, lastErr string) error
+
+	InsertToken(ctx context.Context, t Token) error
+	RevokeToken(ctx context.Context, id string, at time.Time) error
+	TouchToken(ctx context.Context, id string, at time.Time) error
+
+	PutDaemon(ctx context.Context, d Daemon) error
+	PutReceipt(ctx context.Context, r Receipt) error
+
+	// AppendAdminEvent chains and inserts the event; ChainSeq and ChainHash are set by the store.
+	AppendAdminEvent(ctx context.Context, e AdminEvent) (AdminEvent, error)
+	PutIdempotent(ctx context.Context, a IdempotentAnswer) error
+	DeleteIdempotentBefore(ctx context.Context, t time.Time) error
+	PutSecret(ctx context.Context, name string, value []byte) error
+}
+
+// Events keeps the audit events that daemons ship.
+type Events interface {
+	// Append stores one batch's records in one transaction, idempotent by daemon, epoch and offset: records below
+	// NextOffset are skipped. A batch that begins beyond it is stored too, and the hole is recorded.
+	Append(ctx context.Context, b EventBatch) (AppendResult, error)
+	// NextOffset is the first offset not yet stored from a daemon's epoch, 0 where nothing is.
+	NextOffset(ctx context.Context, daemonID, epoch string) (uint64, error)
+	Query(ctx context.Context, q EventQuery) ([]Event, error)
+	// ByRequest returns a request's events, oldest first.
+	ByRequest(ctx context.Context, zoneID, requestID string) ([]Event, error)
+	// Since returns events of a zone with Seq > seq in Seq order, for tailing.
+	Since(ctx context.Context, zoneID string, seq int64, limit int) ([]Event, error)
+	// LastSeq is the newest Seq of a zone, 0 where there is none.
+	LastSeq(ctx context.Context, zoneID string) (int64, error)
+	// Trim removes a zone's events that are older than before (zero: none) and then the oldest until the
+	// zone's events take at most maxBytes (0: unbounded). It returns how many went.
+	Trim(ctx context.Context, zoneID string, before time.Time, maxBytes int64) (int64, error)
+	// Added tells that events were stored: a value may stand for many.
+	Added() <-chan struct{}
+}
+
+type Zone struct {
+	ID, Name, Slug string
+	// Settings is the JSON of api.ZoneSettings.
+	Settings             json.RawMessage
+	CreatedAt, UpdatedAt time.Time
+	ArchivedAt           *time.Time
+}
+
+type Policy struct {
+	ID, ZoneID, Name, Description string
+	CreatedAt                     time.Time
+	CreatedBy                     string
+	// Latest is the newest version, without content. Filled on reading.
+	Latest PolicyVersion
+}
+
+type PolicyVersion struct {
+	ID, PolicyID, ZoneID   string
+	Version                int
+	Content, ContentSHA256 string
+	SchemaVersion          string
+	// Warnings is the JSON of the validation's warnings.
+	Warnings  json.RawMessage
+	CreatedAt time.Time
+	CreatedBy string
+}
+
+type PolicySet struct {
+	ID, ZoneID, Name, Description string
+	// ActiveVersionID is filled on reading, from the zone's pointer.
+	ActiveVersionID *string
+	CreatedAt       time.Time
+	CreatedBy       string
+}
+
+type SetVersion struct {
+	ID, PolicySetID, ZoneID string
+	Version                 int
+	// Manifest is the canonical manifest.
+	Manifest                     []byte
+	ManifestSHA256, BundleSHA256 string
+	BundleSize                   int64
+	SchemaVersion                string
+	Warnings                     json.RawMessage
+	CreatedAt                    time.Time
+	CreatedBy                    string
+}
+
+// SetPolicy is a policy version of a set version with its policy's name.
+type SetPolicy struct {
+	PolicyVersion
+	PolicyName string
+}
+
+// Bundle is content-addressed by SHA256.
+type Bundle struct {
+	SHA256   string
+	Data     []byte
+	Envelope json.RawMessage
+}
+
+// Pointer is a zone's current pointer.
+type Pointer struct {
+	ZoneID                 string
+	Sequence               int64
+	PolicySetID, VersionID *string
+	ManifestSHA256         string
+	BundleSHA256           string
+	BundleSize             int64
+	// Envelope is the signed pointer.
+	Envelope            json.RawMessage
+	IssuedAt, ExpiresAt time.Time
+	// Since, ActivatedBy and Reason are of the move, not of a re-signing.
+	Since               time.Time
+	ActivatedBy, Reason string
+}
+
+// Activation is one move of a pointer; its ID is the outbox id.
+type Activation struct {
+	ID, ZoneID                                string
+	Sequence                                  int64
+	PolicySetID, VersionID, PreviousVersionID *string
+	ManifestSHA256, BundleSHA256              string
+	Reason, ActorID, ActorName                string
+	CreatedAt                                 time.Time
+	// Outbox state; the only part that changes.
+	Attempts     int
+	LastError    string
+	DispatchedAt *time.Time
+}
+
+// Token is an API token; Hash is the SHA-256 of its secret.
+type Token struct {
+	ID, Name             string
+	Hash                 []byte
+	Roles                []string
+	ZoneID               *string
+	CreatedAt            time.Time
+	CreatedBy            string
+	ExpiresAt, RevokedAt *time.Time
+	LastUsedAt           *time.Time
+}
+
+type Daemon struct {
+	ID, Name, Version string
+	Labels            map[string]string
+	LastSeenAt        time.Time
+}
+
+// Receipt is a daemon's newest report for a zone.
+type Receipt struct {
+	DaemonID, ZoneID, State      string
+	Sequence                     int64
+	VersionID                    *string
+	ManifestSHA256, BundleSHA256 string
+	LoadedAt                     time.Time
+	Detail                       string
+	ServingSequence              int64
+	ServingVersionID             *string
+	ReportedAt                   time.Time
+}
+
+type AdminEvent struct {
+	ID, RequestID, ZoneID, ActorID, ActorName string
+	Action, EntityType, EntityID              string
+	StatusCode                                int
+	Payload                                   json.RawMessage
+	OccurredAt                                time.Time
+	ChainSeq                                  int64
+	ChainHash                                 string
+}
+
+// AdminEventQuery filters; zero fields do not. Newest first.
+type AdminEventQuery struct {
+	ZoneID, ActorID, Action, RequestID string
+	Since, Until                       time.Time
+	Limit                              int
+	// BeforeSeq continues a list: only entries with a smaller ChainSeq. 0 starts at the newest.
+	BeforeSeq int64
+}
+
+// IdempotentAnswer is the answer given to a POST with an Idempotency-Key.
+type IdempotentAnswer struct {
+	ActorID, Key string
+	// RequestHash is the SHA-256 of method, path and body.
+	RequestHash []byte
+	StatusCode  int
+	Body        []byte
+	CreatedAt   time.Time
+}
+
+// Event is one stored audit event. Seq grows with every stored event.
+type Event struct {
+	Seq                              int64
+	ID, ZoneID, EventType, RequestID string
+	Decision, EvaluationStatus       string
+	PolicySetID, PolicySetVersionID  string
+	ManifestSHA256, BundleSHA256     string
+	PointerSequence                  int64
+	DeterminingPolicies, Diagnostics json.RawMessage
+	Metadata, Input                  json.RawMessage
+	OccurredAt, IngestedAt           time.Time
+	DaemonID, Epoch                  string
+	Offset                           uint64
+}
+
+// EventBatch is consecutive records of one daemon's epoch, beginning at First.
+type EventBatch struct {
+	DaemonID, Epoch string
+	First           uint64
+	// PrevHash and Hash are the daemon's chain before the first and after the last record.
+	PrevHash, Hash [32]byte
+	Events         []Event
+	At             time.Time
+}
+
+type AppendResult struct {
+	Accepted, Duplicate int
+	NextOffset          uint64
+	// Hole is how many offsets before First were never received; 0 normally.
+	Hole uint64
+}
+
+// EventQuery filters; zero fields do not. Newest first, by OccurredAt then ID.
+type EventQuery struct {
+	ZoneID                         string
+	Since, Until                   time.Time
+	RequestID, Decision, EventType string
+	Limit                          int
+	After                          Cursor
+}
