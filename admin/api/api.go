@@ -107,11 +107,15 @@ type PolicyCreate struct {
 	Name        string `json:"name" required:"true"`
 	Description string `json:"description,omitempty"`
 	Content     string `json:"content" required:"true"`
+	// SchemaVersion may say which schema the content is written for; only the current one is accepted.
+	SchemaVersion string `json:"schema_version,omitempty"`
 }
 
 // PolicyVersionCreate is the body of POST .../policies/{id}/versions.
 type PolicyVersionCreate struct {
 	Content string `json:"content" required:"true"`
+	// SchemaVersion may say which schema the content is written for; only the current one is accepted.
+	SchemaVersion string `json:"schema_version,omitempty"`
 }
 
 // PolicySet names a series of manifests. ActiveVersionID is set while one of
@@ -139,6 +143,8 @@ type ManifestEntry struct {
 // PolicySetVersionCreate is the body of POST .../policy-sets/{id}/versions.
 type PolicySetVersionCreate struct {
 	Manifest []ManifestEntry `json:"manifest" required:"true"`
+	// SchemaVersion may say which schema the content is written for; only the current one is accepted.
+	SchemaVersion string `json:"schema_version,omitempty"`
 }
 
 // PolicySetVersion is one immutable manifest. ID and VersionID are the same.

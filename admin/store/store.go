@@ -65,6 +65,8 @@ type Reader interface {
 
 	// Bundle returns the compressed bundle and its signature envelope.
 	Bundle(ctx context.Context, sha256 string) (Bundle, error)
+	// BundleZones lists the zones whose set versions name the bundle.
+	BundleZones(ctx context.Context, sha256 string) ([]string, error)
 
 	Pointer(ctx context.Context, zoneID string) (Pointer, error)
 	// Pointers lists every zone's pointer, archived zones included.
