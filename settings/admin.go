@@ -1,0 +1,60 @@
+package settings
+
+import "time"
+
+// Admin is everything that can be set for caracal admin.
+type Admin struct {
+	Addr                string        `name:"admin-addr" doc:"TCP address of the admin API"`
+	DataDir             string        `name:"data-dir" doc:"directory of the store"`
+	Token               string        `name:"token" doc:"secret of the built-in token with the role admin; made and kept in the data directory when empty" secret:"true"`
+	TLSCert             string        `name:"tls-cert" doc:"PEM file of the admin API's certificate"`
+	TLSKey              string        `name:"tls-key" doc:"PEM file of its key"`
+	ClientCA            string        `name:"client-ca" doc:"PEM file of the authorities whose client certificates make a daemon (mTLS)"`
+	BundleKey           string        `name:"bundle-key" doc:"PEM file of the key that signs bundles; kept in the store when empty"`
+	PointerKey          string        `name:"pointer-key" doc:"PEM file of the key that signs pointers; kept in the store when empty"`
+	TrustRoots          []string      `name:"trust-root" doc:"files of the trust root's versions, oldest first; required with bundle-key and pointer-key"`
+	PointerTTL          time.Duration `name:"pointer-ttl" doc:"how long a signed pointer is valid; it is renewed at half of it"`
+	HeartbeatTimeout    time.Duration `name:"heartbeat-timeout" doc:"age of a daemon's last report after which it counts as unreachable"`
+	MaintenanceInterval time.Duration `name:"maintenance-interval" doc:"time between runs of retention, renewal and clean-up"`
+	MaxWatchers         int           `name:"max-watchers" doc:"most long polls and audit tails open at once"`
+	LogLevel            string        `name:"log-level" doc:"debug, info, warn or error"`
+	LogFormat           string        `name:"log-format" doc:"text or json"`
+}
+
+// DefaultAdmin is what holds where nothing is set.
+func DefaultAdmin() Admin {
+	return Admin{
+		Addr:                "127.0.0.1:3000",
+		DataDir:             "caracal-data",
+		PointerTTL:          24 * time.Hour,
+		HeartbeatTimeout:    time.Minute,
+		MaintenanceInterval: time.Minute,
+		MaxWatchers:         20000,
+		LogLevel:            "info",
+		LogFormat:           "text",
+	}
+}
+
+// Dev is everything that can be set for caracal dev.
+type Dev struct {
+	AdminAddr    string `name:"admin-addr" doc:"TCP address of the admin API"`
+	DecideAddr   string `name:"decide-addr" doc:"TCP address of the decision API"`
+	DecideSocket string `name:"decide-socket" doc:"path of the decision API's Unix socket; decide.sock in the data directory when empty, none for -"`
+	DataDir      string `name:"data-dir" doc:"directory of store, state and env file"`
+	Zone         string `name:"zone" doc:"name of the demo zone"`
+	Token        string `name:"token" doc:"secret of the built-in token with the role admin; made and kept in the data directory when empty" secret:"true"`
+	LogLevel     string `name:"log-level" doc:"debug, info, warn or error"`
+	LogFormat    string `name:"log-format" doc:"text or json"`
+}
+
+// DefaultDev is what holds where nothing is set.
+func DefaultDev() Dev {
+	return Dev{
+		AdminAddr:  "127.0.0.1:3000",
+		DecideAddr: "127.0.0.1:8181",
+		DataDir:    "caracal-dev",
+		Zone:       "demo",
+		LogLevel:   "warn",
+		LogFormat:  "text",
+	}
+}
