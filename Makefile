@@ -1,0 +1,49 @@
+# Every target sets up what it needs. Go is all that has to be there: the
+# toolchain and the modules that go.mod names are fetched by the go command.
+
+GO          ?= go
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS     := -s -w -X main.version=$(VERSION)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+DATA        ?= $(CURDIR)/dev-data
+
+# The race detector needs a C compiler; without one the tests run without it.
+RACE        := $(shell command -v gcc >/dev/null 2>&1 || command -v clang >/dev/null 2>&1 && echo -race)
+
+.PHONY: run build test lint bench fmt generate cross clean
+
+run: build ## Build, start caracal dev, play the payments walk against it, and serve until interrupted
+	@examples/payments/run.sh "$(DATA)"
+
+build: ## Leave bin/caracal and bin/caracald
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/caracal ./cmd/caracald
+
+test: build ## All tests
+	$(GO) test $(RACE) -timeout 25m ./...
+
+lint: ## Format, vet, static analysis, module files, generated files, import rules, cross builds
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-ed:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	@$(MAKE) --no-print-directory cross
+
+cross: ## Both binaries also build for other systems
+	@for target in darwin/arm64 darwin/amd64 linux/arm64; do \
+		echo "building for $$target"; \
+		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o /dev/null ./cmd/caracal && \
+		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o /dev/null ./cmd/caracald || exit 1; \
+	done
+
+bench: ## Measure, bounded in time
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime 200ms -count 3 ./policy ./audit ./cache ./daemon
+
+fmt: ## Format the code
+	gofmt -w $$(git ls-files '*.go')
+
+generate: ## Write generated files anew: the OpenAPI document
+	$(GO) test ./admin -run TestOpenAPI -update
+
+clean:
+	rm -rf bin dev-data
