@@ -140,6 +140,9 @@ func (l *Loader[T]) Load() (*Loaded[T], error) {
 		}
 		value := reflect.New(s.kind)
 		if err := decode(k.Get(s.key), value.Interface()); err != nil {
+			if !s.secret {
+				err = fmt.Errorf("%v: %w", k.Get(s.key), err)
+			}
 			return nil, fmt.Errorf("%w: %s (from %s): %w", ErrInvalid, s.name, out.sources[s.key], err)
 		}
 		target.Field(s.index).Set(value.Elem())
