@@ -112,6 +112,7 @@ func (c *Cache[V]) Wait() {
 }
 
 // Close frees the cache and ends its goroutines; afterwards every Get misses.
+// No Set may be running when it is called.
 func (c *Cache[V]) Close() {
 	if c != nil && c.store != nil {
 		c.store.Close()

@@ -1,0 +1,157 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/google/uuid"
+)
+
+// The file of the acknowledged offset: magic, epoch, offset, CRC-32C.
+const ackBytes = 36
+
+var ackMagic = []byte("caracak1")
+
+func writeAck(d disk, name string, epoch uuid.UUID, offset uint64) error {
+	data := make([]byte, 0, ackBytes)
+	data = append(data, ackMagic...)
+	data = append(data, epoch[:]...)
+	data = binary.BigEndian.AppendUint64(data, offset)
+	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(data, castagnoli))
+	if err := replaceFile(d, name, data); err != nil {
+		return fmt.Errorf("storing the acknowledged offset: %w", err)
+	}
+	return nil
+}
+
+// readAck returns the stored epoch and offset; known is false where there is no
+// file or it is damaged, and then everything still there counts as not
+// acknowledged.
+func readAck(d disk, name string) (epoch uuid.UUID, offset uint64, known bool, err error) {
+	f, err := d.open(name, os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) {
+		return epoch, 0, false, nil
+	}
+	if err != nil {
+		return epoch, 0, false, fmt.Errorf("opening the acknowledged offset: %w", err)
+	}
+	var data [ackBytes + 1]byte
+	n, err := f.ReadAt(data[:], 0)
+	if closeErr := f.Close(); closeErr != nil {
+		return epoch, 0, false, fmt.Errorf("closing the acknowledged offset: %w", closeErr)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return epoch, 0, false, fmt.Errorf("reading the acknowledged offset: %w", err)
+	}
+	if n != ackBytes || !bytes.Equal(data[:8], ackMagic) ||
+		binary.BigEndian.Uint32(data[32:]) != crc32.Checksum(data[:32], castagnoli) {
+		return epoch, 0, false, nil
+	}
+	copy(epoch[:], data[8:])
+	return epoch, binary.BigEndian.Uint64(data[24:]), true, nil
+}
+
+// Ack says that the records below nextOffset were delivered for good. It
+// returns once that is durable; their segments may be removed then. An offset
+// that was acknowledged before does nothing; one that was not written yet is
+// ErrLimit.
+func (s *Spool) Ack(nextOffset uint64) error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	s.mu.Lock()
+	next, acked, closing := s.next, s.acked, s.closing
+	lost := s.lostBelow(nextOffset)
+	s.mu.Unlock()
+	switch {
+	case closing:
+		return ErrClosed
+	case nextOffset > next:
+		return fmt.Errorf("acknowledging offset %d of %d: %w", nextOffset, next, ErrLimit)
+	case nextOffset <= acked:
+		return nil
+	}
+	// Noted before the acknowledgement: a crash in between notes it twice
+	// rather than never.
+	if lost > 0 {
+		s.NoteGap("", lost, "damaged")
+	}
+	removed := false
+	err := writeAck(s.disk, s.ackName(), s.epoch, nextOffset)
+	if err != nil {
+		// On a full disk the space of what was delivered may be what is missing.
+		removed = s.removeSegments(s.dropBelow(nextOffset))
+		if removed {
+			err = writeAck(s.disk, s.ackName(), s.epoch, nextOffset)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSpoolFailed, err)
+	}
+	s.mu.Lock()
+	s.acked = nextOffset
+	s.passHoles()
+	s.rotate = s.rotate || (s.refused && s.acked == s.next)
+	s.mu.Unlock()
+	if s.removeSegments(s.dropBelow(nextOffset)) || removed {
+		s.mu.Lock()
+		s.retryAt = s.retryAt.Add(-lastRetryDelay) // there is room now: try at once
+		s.mu.Unlock()
+	}
+	s.kick()
+	return nil
+}
+
+// lostBelow counts the unreadable offsets that an acknowledgement would pass.
+// The caller holds mu.
+func (s *Spool) lostBelow(offset uint64) (n uint64) {
+	for _, h := range s.holes {
+		if from, to := max(h.from, s.acked), min(h.to, offset); from < to {
+			n += to - from
+		}
+	}
+	return n
+}
+
+// passHoles forgets holes below the acknowledged offset. The caller holds mu.
+func (s *Spool) passHoles() {
+	kept := s.holes[:0]
+	for _, h := range s.holes {
+		if h.to > s.acked {
+			kept = append(kept, h)
+		}
+	}
+	s.holes = kept
+}
+
+// dropBelow takes the segments that end at or before an offset off the list
+// and returns them. The last segment always stays: it carries the chain on.
+func (s *Spool) dropBelow(offset uint64) []segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for n < len(s.segments)-1 && s.segments[n+1].first <= offset {
+		s.bytes -= s.segments[n].size
+		n++
+	}
+	dropped := append([]segment(nil), s.segments[:n]...)
+	s.segments = append(s.segments[:0], s.segments[n:]...)
+	return dropped
+}
+
+// removeSegments deletes files and tells whether there were any. One that
+// stays is deleted when the spool is opened the next time.
+func (s *Spool) removeSegments(segments []segment) bool {
+	for _, seg := range segments {
+		s.reader.forget(seg.name)
+		if err := s.disk.remove(seg.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.log.Warn("removing an acknowledged audit segment", "segment", seg.name, "error", err)
+		}
+	}
+	return len(segments) > 0
+}

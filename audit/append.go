@@ -1,0 +1,329 @@
+package audit
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// maxGroupBytes ends a group, so that one frame stays quick to write and check.
+	maxGroupBytes = 4 << 20
+	// maxPooledBytes keeps the buffers of rare huge records out of the pool.
+	maxPooledBytes = 1 << 20
+	// recordOverhead is what a record takes in a segment beside its own bytes,
+	// at most: when it is alone in its frame.
+	recordOverhead = frameHeaderBytes + recordPrefixBytes
+)
+
+// pending is one record on its way to the disk.
+type pending struct {
+	buf  []byte
+	done chan error
+}
+
+var pendings = sync.Pool{New: func() any { return &pending{done: make(chan error, 1)} }}
+
+// Append adds a record and returns when it is as durable as the spool was told
+// to make it. Callers that come together share one write and one fsync; none
+// holds a lock while it waits, and encoding is done by the caller.
+//
+// ErrSpoolFull: there is no room for it. ErrSpoolFailed: the disk refused it,
+// or refused another before and was not well since; the record may or may not
+// be read back later, but it was not made durable. ErrFormat and ErrLimit: see
+// AppendRecord. ErrClosed.
+func (s *Spool) Append(r *Record) error {
+	p := pendings.Get().(*pending)
+	defer func() {
+		if cap(p.buf) <= maxPooledBytes {
+			pendings.Put(p)
+		}
+	}()
+	var err error
+	if p.buf, err = AppendRecord(p.buf[:0], r); err != nil {
+		return err
+	}
+	if err := s.enqueue(p); err != nil {
+		return err
+	}
+	return <-p.done
+}
+
+func (s *Spool) enqueue(p *pending) error {
+	size := int64(len(p.buf)) + recordOverhead
+	room := s.maxBytes - segmentHeaderBytes // a new segment may be needed
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return ErrClosed
+	}
+	if s.failed != nil {
+		return fmt.Errorf("%w: %w", ErrSpoolFailed, s.failed)
+	}
+	if s.bytes+s.reserved+size > room-s.gapReserve() {
+		s.refused = true
+		last := s.segments[len(s.segments)-1]
+		if s.acked == s.next && len(s.queue) == 0 && last.end > last.first {
+			s.rotate = true // everything was delivered: a new segment frees the room
+			s.kick()
+		}
+		return ErrSpoolFull
+	}
+	s.reserved += size
+	s.queue = append(s.queue, p)
+	if n := len(s.queue); n == 1 || n == s.want {
+		s.kick()
+	}
+	return nil
+}
+
+// gapReserve is the room that records leave to waiting gaps, so that the count
+// of what was lost is not kept out by what comes after.
+func (s *Spool) gapReserve() int64 {
+	if !s.gaps.waiting() {
+		return 0
+	}
+	return min(s.maxBytes/8, 16<<10)
+}
+
+// run is the committer: the one goroutine that writes segments.
+func (s *Spool) run() {
+	defer close(s.stopped)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		s.mu.Lock()
+		failed, closing, rotate, queued := s.failed != nil, s.closing, s.rotate, len(s.queue)
+		wait := time.Until(s.retryAt)
+		s.mu.Unlock()
+		switch {
+		case failed && closing:
+			return
+		case failed && wait > 0:
+			timer.Reset(wait)
+			select {
+			case <-s.wake:
+			case <-timer.C:
+			}
+		case failed:
+			s.retry()
+		case rotate:
+			if err := s.turn(); err != nil {
+				s.fail(err, nil)
+			}
+		case queued > 0 || s.gapsFit():
+			if !closing {
+				s.gather(timer)
+			}
+			s.commit(s.take())
+		case closing:
+			if err := s.syncActive(); err != nil {
+				s.fail(err, nil)
+			}
+			return
+		default:
+			<-s.wake
+		}
+	}
+}
+
+// gather holds a group open until as many callers have come as were in the
+// group before, or GroupDelay has passed. Those callers were all answered by
+// one fsync and tend to come back together; without waiting they would split
+// into two halves that take turns, each waiting for two fsyncs.
+func (s *Spool) gather(timer *time.Timer) {
+	if s.durability != SyncGroup || s.groupDelay < 0 || s.lastGroup < 2 {
+		return
+	}
+	timer.Reset(s.groupDelay)
+	for {
+		s.mu.Lock()
+		if len(s.queue) >= s.lastGroup || s.closing {
+			s.want = 0
+			s.mu.Unlock()
+			return
+		}
+		s.want = s.lastGroup
+		s.mu.Unlock()
+		select {
+		case <-s.wake:
+		case <-timer.C:
+			s.mu.Lock()
+			s.want = 0
+			s.mu.Unlock()
+			return
+		}
+	}
+}
+
+// take removes the next group from the queue.
+func (s *Spool) take() []*pending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, size := 0, 0
+	for n < len(s.queue) {
+		size += len(s.queue[n].buf) + recordPrefixBytes
+		if n > 0 && (size > maxGroupBytes || s.durability == SyncEach) {
+			break
+		}
+		n++
+	}
+	group := s.queue[:n:n]
+	s.queue = append(s.spare[:0], s.queue[n:]...)
+	s.spare = nil
+	return group
+}
+
+// commit writes one group, after the gaps that wait, as one frame.
+func (s *Spool) commit(group []*pending) {
+	s.lastGroup = len(group)
+	gaps, records := s.gapRecords()
+	if len(group)+len(records) == 0 {
+		s.spare = group
+		return
+	}
+	if err := s.write(group, records); err != nil {
+		s.fail(err, group)
+		return
+	}
+	s.gaps.settle(gaps)
+	for i, p := range group {
+		p.done <- nil
+		group[i] = nil
+	}
+	s.spare = group[:0]
+}
+
+func (s *Spool) write(group []*pending, gaps [][]byte) error {
+	s.mu.Lock()
+	last := s.segments[len(s.segments)-1]
+	s.mu.Unlock()
+	if last.size >= s.segBytes {
+		if err := s.turn(); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		last = s.segments[len(s.segments)-1]
+		s.mu.Unlock()
+	}
+	b := &s.builder
+	b.reset(s.next, s.hash)
+	for _, r := range gaps {
+		b.add(r)
+	}
+	var reserved int64
+	for _, p := range group {
+		b.add(p.buf)
+		reserved += int64(len(p.buf)) + recordOverhead
+	}
+	frame := b.finish()
+	defer func() {
+		if cap(b.buf) > 2*maxGroupBytes {
+			b.buf = nil
+		}
+		if cap(b.chain.buf) > maxGroupBytes {
+			b.chain.buf = nil
+		}
+	}()
+	if _, err := s.active.WriteAt(frame, last.size); err != nil {
+		return fmt.Errorf("writing: %w", err)
+	}
+	if s.durability != SyncNone {
+		if err := s.active.Sync(); err != nil {
+			return fmt.Errorf("making records durable: %w", err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg := &s.segments[len(s.segments)-1]
+	seg.size += int64(len(frame))
+	seg.end = b.chain.offset
+	s.bytes += int64(len(frame))
+	s.reserved -= reserved
+	s.next, s.hash = b.chain.offset, b.chain.hash
+	if s.durability != SyncNone {
+		s.synced = s.next
+	}
+	s.announce()
+	return nil
+}
+
+// turn ends the active segment and begins the next.
+func (s *Spool) turn() error {
+	if err := s.syncActive(); err != nil {
+		return err
+	}
+	if err := s.beginSegment(); err != nil {
+		return err
+	}
+	// What was acknowledged up to the end can go now.
+	s.mu.Lock()
+	acked := s.acked
+	s.mu.Unlock()
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	s.removeSegments(s.dropBelow(acked))
+	return nil
+}
+
+// syncActive makes what SyncNone left to the operating system durable.
+func (s *Spool) syncActive() error {
+	if s.durability != SyncNone {
+		return nil
+	}
+	if err := s.active.Sync(); err != nil {
+		return fmt.Errorf("making records durable: %w", err)
+	}
+	s.mu.Lock()
+	s.synced = s.next
+	s.mu.Unlock()
+	return nil
+}
+
+// fail answers everyone who waits with the disk's error and leaves the segment
+// for good: after a failed fsync nobody knows what of the file is durable, and
+// a second fsync may lie. What was durable before is still read from it.
+func (s *Spool) fail(cause error, group []*pending) {
+	s.log.Error("audit spool cannot be written", "dir", s.dir, "error", cause)
+	if s.active != nil {
+		s.mu.Lock()
+		size := s.segments[len(s.segments)-1].size
+		s.mu.Unlock()
+		// Tidiness only: recovery ignores what lies beyond the next segment's
+		// first offset.
+		if err := s.active.Truncate(size); err != nil {
+			s.log.Warn("cutting off what was not made durable", "error", err)
+		}
+		if err := s.active.Close(); err != nil {
+			s.log.Warn("closing a failed audit segment", "error", err)
+		}
+		s.active = nil
+	}
+	s.mu.Lock()
+	s.failed = cause
+	s.retryAt = time.Now().Add(s.backoff)
+	group = slices.Concat(group, s.queue)
+	s.queue, s.reserved = nil, 0
+	s.mu.Unlock()
+	for _, p := range group {
+		p.done <- fmt.Errorf("%w: %w", ErrSpoolFailed, cause)
+	}
+}
+
+// retry begins a new segment after a disk error.
+func (s *Spool) retry() {
+	if err := s.beginSegment(); err != nil {
+		s.backoff = min(2*s.backoff, lastRetryDelay)
+		s.mu.Lock()
+		s.failed = err
+		s.retryAt = time.Now().Add(s.backoff)
+		s.mu.Unlock()
+		return
+	}
+	s.backoff = s.retryDelay
+	s.log.Info("audit spool is written again", "dir", s.dir)
+	s.mu.Lock()
+	s.failed = nil
+	s.mu.Unlock()
+}

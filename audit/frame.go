@@ -1,0 +1,218 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+// A frame is one group of records as it lies in a segment; docs/formats/spool.md
+// has the table of its header.
+const (
+	frameHeaderBytes = 96
+	// recordPrefixBytes is the length that stands before each record.
+	recordPrefixBytes = 4
+	// maxFramePayload bounds what a damaged length can make a reader allocate.
+	maxFramePayload = MaxRecordBytes + 4<<20
+	// codecPlain: the payload is the records, each after its length.
+	codecPlain = 1
+)
+
+var (
+	frameMagic = []byte("cfr1")
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+)
+
+// errFrame tells that the bytes at a position are no whole frame.
+var errFrame = errors.New("no whole frame")
+
+// frameHeader is the fixed part of a frame.
+type frameHeader struct {
+	payload    int64
+	count      int
+	first      uint64
+	prev, hash [32]byte
+	crc        uint32
+}
+
+// next is the offset after the frame's last record.
+func (h *frameHeader) next() uint64 { return h.first + uint64(h.count) }
+
+// bytes is the length of the whole frame.
+func (h *frameHeader) bytes() int64 { return frameHeaderBytes + h.payload }
+
+// frameBuilder gathers records into the bytes of one frame.
+type frameBuilder struct {
+	buf   []byte
+	prev  [32]byte
+	chain chain
+	count int
+}
+
+// reset begins a frame at a position of the chain.
+func (b *frameBuilder) reset(offset uint64, prev [32]byte) {
+	b.buf = append(b.buf[:0], make([]byte, frameHeaderBytes)...)
+	b.prev, b.count = prev, 0
+	b.chain.offset, b.chain.hash = offset, prev
+}
+
+func (b *frameBuilder) add(record []byte) {
+	b.buf = binary.BigEndian.AppendUint32(b.buf, uint32(len(record)))
+	b.buf = append(b.buf, record...)
+	b.chain.add(record)
+	b.count++
+}
+
+// finish fills in the header and returns the frame, valid until the next reset.
+func (b *frameBuilder) finish() []byte {
+	h, payload := b.buf[:frameHeaderBytes], b.buf[frameHeaderBytes:]
+	copy(h, frameMagic)
+	binary.BigEndian.PutUint32(h[4:], uint32(len(payload)))
+	h[8] = codecPlain
+	binary.BigEndian.PutUint32(h[12:], uint32(b.count))
+	binary.BigEndian.PutUint64(h[16:], b.chain.offset-uint64(b.count))
+	copy(h[24:], b.prev[:])
+	copy(h[56:], b.chain.hash[:])
+	binary.BigEndian.PutUint32(h[88:], crc32.Checksum(payload, castagnoli))
+	binary.BigEndian.PutUint32(h[92:], crc32.Checksum(h[:92], castagnoli))
+	return b.buf
+}
+
+// parseFrameHeader checks everything a header says about itself.
+func parseFrameHeader(h []byte) (frameHeader, error) {
+	if len(h) < frameHeaderBytes || !bytes.Equal(h[:4], frameMagic) ||
+		binary.BigEndian.Uint32(h[92:]) != crc32.Checksum(h[:92], castagnoli) {
+		return frameHeader{}, errFrame
+	}
+	f := frameHeader{
+		payload: int64(binary.BigEndian.Uint32(h[4:])),
+		count:   int(binary.BigEndian.Uint32(h[12:])),
+		first:   binary.BigEndian.Uint64(h[16:]),
+		crc:     binary.BigEndian.Uint32(h[88:]),
+	}
+	copy(f.prev[:], h[24:])
+	copy(f.hash[:], h[56:])
+	if h[8] != codecPlain || h[9]|h[10]|h[11] != 0 || f.count < 1 || f.payload > maxFramePayload ||
+		f.payload < int64(f.count)*(recordPrefixBytes+1) || f.next() < f.first {
+		return frameHeader{}, errFrame
+	}
+	return f, nil
+}
+
+// readFrame reads the frame at pos of a file of the given size. The records
+// lie in buf, which is grown as needed and returned. The error is errFrame when
+// no whole frame is there, ErrChain when a whole frame's records do not lead
+// from its prev to its hash, or that of reading.
+func readFrame(r io.ReaderAt, pos, size int64, buf []byte) (h frameHeader, records [][]byte, grown []byte, err error) {
+	h, err = readFrameHeader(r, pos, size)
+	if err != nil {
+		return h, nil, buf, err
+	}
+	if int64(cap(buf)) < h.payload {
+		buf = make([]byte, h.payload)
+	}
+	buf = buf[:h.payload]
+	if _, err := r.ReadAt(buf, pos+frameHeaderBytes); err != nil {
+		return h, nil, buf, readError(err)
+	}
+	if crc32.Checksum(buf, castagnoli) != h.crc {
+		return h, nil, buf, errFrame
+	}
+	records, err = splitRecords(buf, h.count)
+	if err != nil {
+		return h, nil, buf, errFrame
+	}
+	if err := VerifyChain(h.prev, h.first, records, h.hash); err != nil {
+		return h, nil, buf, err
+	}
+	return h, records, buf, nil
+}
+
+func readFrameHeader(r io.ReaderAt, pos, size int64) (frameHeader, error) {
+	if pos+frameHeaderBytes > size {
+		return frameHeader{}, errFrame
+	}
+	var raw [frameHeaderBytes]byte
+	if _, err := r.ReadAt(raw[:], pos); err != nil {
+		return frameHeader{}, readError(err)
+	}
+	h, err := parseFrameHeader(raw[:])
+	if err == nil && pos+h.bytes() > size {
+		return frameHeader{}, errFrame
+	}
+	return h, err
+}
+
+// readError makes a file that ends early a missing frame.
+func readError(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errFrame
+	}
+	return err
+}
+
+// splitRecords returns the count records of a payload, which must hold
+// exactly them. Each is limited to MaxRecordBytes and none is empty.
+func splitRecords(payload []byte, count int) ([][]byte, error) {
+	if count > len(payload)/(recordPrefixBytes+1) {
+		return nil, fmt.Errorf("%w: %d bytes cannot hold %d records", ErrFormat, len(payload), count)
+	}
+	records := make([][]byte, 0, count)
+	for range count {
+		if len(payload) < recordPrefixBytes {
+			return nil, fmt.Errorf("%w: %d of %d records", ErrFormat, len(records), count)
+		}
+		n := int(binary.BigEndian.Uint32(payload))
+		payload = payload[recordPrefixBytes:]
+		if n < 1 || n > len(payload) || n > MaxRecordBytes {
+			return nil, fmt.Errorf("%w: record of %d bytes", ErrFormat, n)
+		}
+		records = append(records, payload[:n:n])
+		payload = payload[n:]
+	}
+	if len(payload) != 0 {
+		return nil, fmt.Errorf("%w: %d bytes follow the last record", ErrFormat, len(payload))
+	}
+	return records, nil
+}
+
+// findFrame looks for the first whole frame at or after pos whose offsets are
+// not below min, and returns its position. It returns size when there is none.
+func findFrame(r io.ReaderAt, pos, size int64, min uint64) (int64, error) {
+	const window = 64 << 10
+	var buf, payload []byte
+	for pos < size {
+		buf = append(buf[:0], make([]byte, window)...)
+		n, err := r.ReadAt(buf, pos)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return size, err
+		}
+		buf = buf[:n]
+		for from := 0; ; {
+			i := bytes.Index(buf[from:], frameMagic)
+			if i < 0 {
+				break
+			}
+			at := pos + int64(from+i)
+			h, err := readFrameHeader(r, at, size)
+			if err == nil && h.first >= min {
+				_, _, payload, err = readFrame(r, at, size, payload)
+			}
+			switch {
+			case err == nil && h.first >= min, errors.Is(err, ErrChain):
+				return at, nil
+			case err != nil && !errors.Is(err, errFrame):
+				return size, err
+			}
+			from += i + 1
+		}
+		if n < window {
+			return size, nil
+		}
+		pos += int64(n - len(frameMagic) + 1) // a magic may lie across windows
+	}
+	return size, nil
+}

@@ -1,0 +1,33 @@
+//go:build unix
+
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// lockFile takes an advisory lock that ends with the process, however it ends.
+// ErrLocked says that another holder has it.
+func lockFile(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock: %w", err)
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err == nil {
+		return f, nil
+	}
+	_ = f.Close() // the error that matters is the lock's
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("locking %s: %w", name, ErrLocked)
+	}
+	return nil, fmt.Errorf("locking %s: %w", name, err)
+}

@@ -1,0 +1,321 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Sizes that Next takes where its caller gives none.
+const (
+	defaultBatchRecords = 4096
+	defaultBatchBytes   = 4 << 20
+)
+
+// Batch is a run of consecutive records of one epoch.
+type Batch struct {
+	// Epoch is the UUIDv7 of the numbering.
+	Epoch string
+	// First is the offset of the first record.
+	First uint64
+	// PrevHash is the chain's hash before the first record, Hash after the last.
+	PrevHash, Hash [32]byte
+	Records        []Record
+	// raw are the encoded records that the chain is over.
+	raw [][]byte
+}
+
+// Next is the offset after the last record, which is what Ack takes.
+func (b *Batch) Next() uint64 { return b.First + uint64(len(b.Records)) }
+
+// Verify checks that the records lead from PrevHash to Hash; its error is ErrChain.
+func (b *Batch) Verify() error {
+	raw, err := b.encoded()
+	if err != nil {
+		return err
+	}
+	return VerifyChain(b.PrevHash, b.First, raw, b.Hash)
+}
+
+// encoded returns the bytes of the records, made now for a batch that was put
+// together by hand.
+func (b *Batch) encoded() ([][]byte, error) {
+	if len(b.raw) == len(b.Records) {
+		return b.raw, nil
+	}
+	raw := make([][]byte, len(b.Records))
+	for i := range b.Records {
+		var err error
+		if raw[i], err = AppendRecord(nil, &b.Records[i]); err != nil {
+			return nil, err
+		}
+	}
+	return raw, nil
+}
+
+// spoolReader is where the last call of Next stood.
+type spoolReader struct {
+	name string
+	file file
+	// start and end are the frame boundaries around the last batch, each in
+	// the segment of that name.
+	start, end cursor
+	buf        []byte
+}
+
+type cursor struct {
+	segment string
+	at      position
+}
+
+func (r *spoolReader) close() error {
+	if r.file == nil {
+		return nil
+	}
+	f := r.file
+	r.file, r.name = nil, ""
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("closing a segment: %w", err)
+	}
+	return nil
+}
+
+// forget lets go of a segment that is being removed.
+func (r *spoolReader) forget(name string) {
+	if r.name == name {
+		_ = r.close() // nothing was written through it
+	}
+	if r.start.segment == name {
+		r.start = cursor{}
+	}
+	if r.end.segment == name {
+		r.end = cursor{}
+	}
+}
+
+// open makes a segment the one that is read.
+func (r *spoolReader) open(d disk, name string) error {
+	if r.name == name {
+		return nil
+	}
+	if err := r.close(); err != nil {
+		return err
+	}
+	f, err := d.open(name, os.O_RDWR)
+	if err != nil {
+		return fmt.Errorf("opening a segment: %w", err)
+	}
+	r.file, r.name = f, name
+	return nil
+}
+
+// Next returns the records that follow the acknowledged offset, at least one
+// and, where more than one, at most maxRecords with at most maxBytes of encoded
+// records together (zero or less: 4096 records, 4 MiB). It waits until there is
+// one, the context ends or the spool is closed (ErrClosed). Without an Ack it
+// returns the same records again. Nothing is returned that is not durable,
+// whatever the spool's durability.
+//
+// A batch ends before offsets that cannot be read, and the batch after that has
+// a First beyond the acknowledged offset.
+func (s *Spool) Next(ctx context.Context, maxRecords, maxBytes int) (Batch, error) {
+	if maxRecords <= 0 {
+		maxRecords = defaultBatchRecords
+	}
+	if maxBytes <= 0 {
+		maxBytes = defaultBatchBytes
+	}
+	for {
+		s.mu.Lock()
+		notify, closing, ready := s.notify, s.closing, s.next > s.acked
+		s.mu.Unlock()
+		if closing {
+			return Batch{}, ErrClosed
+		}
+		if err := ctx.Err(); err != nil {
+			return Batch{}, fmt.Errorf("waiting for audit records: %w", err)
+		}
+		if ready {
+			b, err := s.read(maxRecords, maxBytes)
+			if err != nil {
+				return Batch{}, fmt.Errorf("reading the audit spool: %w", err)
+			}
+			if len(b.Records) > 0 {
+				return b, nil
+			}
+		}
+		select {
+		case <-notify:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// read gathers a batch, empty when no record can be read yet.
+func (s *Spool) read(maxRecords, maxBytes int) (Batch, error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	s.mu.Lock()
+	closing := s.closing
+	s.mu.Unlock()
+	if closing {
+		return Batch{}, ErrClosed // nothing may be opened any more
+	}
+	if err := s.syncForReading(); err != nil {
+		return Batch{}, err
+	}
+	s.mu.Lock()
+	segments := append([]segment(nil), s.segments...)
+	acked, durable := s.acked, s.synced
+	s.mu.Unlock()
+
+	g := gathering{batch: Batch{Epoch: s.epoch.String()}, acked: acked, records: maxRecords, bytes: maxBytes}
+	from := s.startOf(segments, acked)
+	started := false
+	for i, seg := range segments {
+		if started = started || seg.name == from.segment; !started {
+			continue
+		}
+		limit := durable
+		if i+1 < len(segments) {
+			limit = min(limit, segments[i+1].first)
+		}
+		at := position{pos: segmentHeaderBytes, offset: seg.first}
+		if seg.name == from.segment {
+			at = from.at
+		}
+		if at.offset >= limit {
+			continue
+		}
+		if err := s.reader.open(s.disk, seg.name); err != nil {
+			return Batch{}, err
+		}
+		w := walk{r: s.reader.file, size: seg.size, limit: limit, at: at, buf: s.reader.buf}
+		full, err := s.gatherSegment(&g, &w, seg.name)
+		s.reader.buf = w.buf
+		if err != nil {
+			return Batch{}, err
+		}
+		if full {
+			break
+		}
+	}
+	if len(g.batch.raw) > 0 && g.batch.First > acked {
+		s.mu.Lock()
+		s.addHole(acked, g.batch.First)
+		s.mu.Unlock()
+	}
+	for _, raw := range g.batch.raw {
+		r, err := DecodeRecord(raw)
+		if err != nil {
+			return Batch{}, fmt.Errorf("offset %d: %w", g.batch.Next(), err)
+		}
+		g.batch.Records = append(g.batch.Records, r)
+	}
+	return g.batch, nil
+}
+
+// gathering is a batch in the making.
+type gathering struct {
+	batch          Batch
+	acked          uint64
+	records, bytes int
+}
+
+// gatherSegment adds the frames of one segment, and tells when the batch is complete.
+func (s *Spool) gatherSegment(g *gathering, w *walk, name string) (full bool, err error) {
+	for {
+		before := w.at
+		h, records, _, err := w.next()
+		if err == io.EOF {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if h.next() <= g.acked {
+			continue
+		}
+		if len(g.batch.raw) == 0 {
+			s.reader.start = cursor{name, before}
+		}
+		took, full := g.add(h, records)
+		if took {
+			s.reader.end = cursor{name, w.at}
+		} else {
+			s.reader.end = cursor{name, before}
+		}
+		if full {
+			return true, nil
+		}
+	}
+}
+
+// add appends the records of a frame. took tells whether all of them are in,
+// full that the batch takes no more.
+func (g *gathering) add(h frameHeader, records [][]byte) (took, full bool) {
+	b := &g.batch
+	next := b.First + uint64(len(b.raw))
+	switch {
+	case len(b.raw) == 0:
+		c := chain{offset: h.first, hash: h.prev}
+		for c.offset < g.acked {
+			c.add(records[0])
+			records = records[1:]
+		}
+		b.First, b.PrevHash, b.Hash = c.offset, c.hash, c.hash
+	case h.first != next || h.prev != b.Hash:
+		return false, true
+	}
+	c := chain{offset: b.First + uint64(len(b.raw)), hash: b.Hash}
+	for _, r := range records {
+		if len(b.raw) > 0 && (len(b.raw) >= g.records || len(r) > g.bytes) {
+			b.Hash = c.hash
+			return false, true
+		}
+		g.bytes -= len(r)
+		b.raw = append(b.raw, append([]byte(nil), r...)) // the walk reuses its buffer
+		c.add(r)
+	}
+	b.Hash = c.hash
+	return true, len(b.raw) >= g.records
+}
+
+// startOf is the latest frame boundary known to be at or before an offset.
+func (s *Spool) startOf(segments []segment, offset uint64) cursor {
+	best := cursor{segment: segments[0].name, at: position{pos: segmentHeaderBytes, offset: segments[0].first}}
+	for _, seg := range segments {
+		if seg.first <= offset {
+			best = cursor{segment: seg.name, at: position{pos: segmentHeaderBytes, offset: seg.first}}
+		}
+	}
+	for _, c := range [...]cursor{s.reader.start, s.reader.end} {
+		if c.segment != "" && c.at.offset <= offset && c.at.offset >= best.at.offset {
+			best = c
+		}
+	}
+	return best
+}
+
+// syncForReading makes what SyncNone left to the operating system durable: a
+// record that was delivered and then lost would leave its offset to another.
+func (s *Spool) syncForReading() error {
+	s.mu.Lock()
+	last, next, synced := s.segments[len(s.segments)-1], s.next, s.synced
+	s.mu.Unlock()
+	if synced >= next {
+		return nil
+	}
+	if err := s.reader.open(s.disk, last.name); err != nil {
+		return err
+	}
+	// Segments before the last were made durable when it was begun.
+	if err := s.reader.file.Sync(); err != nil {
+		return fmt.Errorf("%w: making records durable: %w", ErrSpoolFailed, err)
+	}
+	s.mu.Lock()
+	s.synced = max(s.synced, next)
+	s.mu.Unlock()
+	return nil
+}

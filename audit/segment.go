@@ -1,0 +1,169 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// A segment is one file of the spool: a header and then frames.
+const (
+	segmentHeaderBytes = 68
+	segmentSuffix      = ".seg"
+	// segmentDigits is wide enough for every offset, so names sort by offset.
+	segmentDigits = 20
+)
+
+var segmentMagic = []byte("caracsg1")
+
+// segment is what the spool remembers of one file.
+type segment struct {
+	name string
+	// first is the offset the file's name tells, end the offset after its
+	// last whole frame.
+	first, end uint64
+	// size is where the last whole frame ends, in bytes.
+	size int64
+}
+
+// segmentHeader stands at the beginning of a segment.
+type segmentHeader struct {
+	epoch uuid.UUID
+	first uint64
+	prev  [32]byte
+}
+
+func (h segmentHeader) append(dst []byte) []byte {
+	start := len(dst)
+	dst = append(dst, segmentMagic...)
+	dst = append(dst, h.epoch[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, h.first)
+	dst = append(dst, h.prev[:]...)
+	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+func readSegmentHeader(r io.ReaderAt) (segmentHeader, error) {
+	var raw [segmentHeaderBytes]byte
+	if _, err := r.ReadAt(raw[:], 0); err != nil {
+		if errors.Is(err, io.EOF) {
+			return segmentHeader{}, fmt.Errorf("segment header is cut short: %w", ErrFormat)
+		}
+		return segmentHeader{}, fmt.Errorf("reading a segment header: %w", err)
+	}
+	crc := binary.BigEndian.Uint32(raw[segmentHeaderBytes-4:])
+	if !bytes.Equal(raw[:8], segmentMagic) || crc != crc32.Checksum(raw[:segmentHeaderBytes-4], castagnoli) {
+		return segmentHeader{}, fmt.Errorf("segment header: %w", ErrFormat)
+	}
+	h := segmentHeader{first: binary.BigEndian.Uint64(raw[24:])}
+	copy(h.epoch[:], raw[8:])
+	copy(h.prev[:], raw[32:])
+	return h, nil
+}
+
+func segmentName(dir string, first uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%0*d%s", segmentDigits, first, segmentSuffix))
+}
+
+// listSegments returns the segments of a directory in the order of their
+// offsets, with nothing read yet but their names.
+func listSegments(dir string) ([]segment, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("listing segments: %w", err)
+	}
+	var out []segment
+	for _, e := range entries {
+		digits, ok := strings.CutSuffix(e.Name(), segmentSuffix)
+		if !ok || len(digits) != segmentDigits || !e.Type().IsRegular() {
+			continue
+		}
+		first, err := strconv.ParseUint(digits, 10, 64)
+		if err != nil {
+			continue
+		}
+		out = append(out, segment{name: filepath.Join(dir, e.Name()), first: first, end: first})
+	}
+	slices.SortFunc(out, func(a, b segment) int { return strings.Compare(a.name, b.name) })
+	return out, nil
+}
+
+// createSegment makes an empty segment durably and leaves it open. A file of
+// the same name holds no whole frame and is replaced.
+func createSegment(d disk, dir string, h segmentHeader) (segment, file, error) {
+	name := segmentName(dir, h.first)
+	if err := replaceFile(d, name, h.append(nil)); err != nil {
+		return segment{}, nil, fmt.Errorf("making a segment: %w", err)
+	}
+	f, err := d.open(name, os.O_RDWR)
+	if err != nil {
+		return segment{}, nil, fmt.Errorf("opening a new segment: %w", err)
+	}
+	return segment{name: name, first: h.first, end: h.first, size: segmentHeaderBytes}, f, nil
+}
+
+// hole is a range of offsets whose records cannot be read.
+type hole struct{ from, to uint64 }
+
+// position is where a reader stands in a segment.
+type position struct {
+	pos    int64
+	offset uint64
+	hash   [32]byte
+	// known is false where the hash before offset is not known, as after a hole.
+	known bool
+}
+
+// walk is one pass over the frames of a segment.
+type walk struct {
+	r    io.ReaderAt
+	size int64
+	// limit is the first offset that belongs to the next segment; frames from
+	// there on were written before a disk error and superseded.
+	limit uint64
+	at    position
+	buf   []byte
+}
+
+// next returns the next whole frame and its records, valid until the next
+// call. damaged tells that bytes were passed over which are no frame. io.EOF
+// tells that no further frame is there: at.pos is then the end of the last
+// frame, and damaged tells that bytes follow it. A frame that contradicts the
+// chain is ErrChain.
+func (w *walk) next() (h frameHeader, records [][]byte, damaged bool, err error) {
+	pos := w.at.pos
+	for pos < w.size && w.at.offset < w.limit {
+		h, records, w.buf, err = readFrame(w.r, pos, w.size, w.buf)
+		if err == nil && h.first < w.at.offset {
+			err = errFrame // the bytes of an older frame
+		}
+		if errors.Is(err, errFrame) {
+			damaged = true
+			if pos, err = findFrame(w.r, pos+1, w.size, w.at.offset); err != nil {
+				return h, nil, true, fmt.Errorf("looking for a frame: %w", err)
+			}
+			continue
+		}
+		if err != nil {
+			return h, nil, damaged, fmt.Errorf("reading the frame at byte %d: %w", pos, err)
+		}
+		if h.next() > w.limit {
+			break
+		}
+		if h.first == w.at.offset && w.at.known && h.prev != w.at.hash {
+			return h, nil, damaged, fmt.Errorf("%w: the frame of offset %d does not continue the one before it", ErrChain, h.first)
+		}
+		w.at = position{pos: pos + h.bytes(), offset: h.next(), hash: h.hash, known: true}
+		return h, records, damaged, nil
+	}
+	return frameHeader{}, nil, damaged || w.at.pos < w.size, io.EOF
+}
