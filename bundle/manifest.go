@@ -1,0 +1,130 @@
+package bundle
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"regexp"
+
+	jsonx "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// MaxPolicies is the most policies a manifest lists.
+const MaxPolicies = 256
+
+// EntryPoint is what evaluating a bundle means where its manifest says nothing else.
+const EntryPoint = "data.caracal.authz.result"
+
+var (
+	idPattern   = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
+	hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// SHA256Hex is the SHA-256 of data as 64 lower-case hexadecimal digits.
+func SHA256Hex(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// Validate checks a manifest by itself: the format, the ids, the hashes, 1 to
+// MaxPolicies policies without a duplicate. The error matches ErrFormat, or
+// ErrLimit where there are too many policies.
+func (m *Manifest) Validate() error {
+	if m.Format != ManifestFormat {
+		return fmt.Errorf("%w: manifest: format is %q, not %q", ErrFormat, m.Format, ManifestFormat)
+	}
+	for _, id := range []struct{ name, value string }{{"zone_id", m.ZoneID}, {"policy_set_id", m.PolicySetID}} {
+		if !idPattern.MatchString(id.value) {
+			return fmt.Errorf("%w: manifest: %s %.140q is no id", ErrFormat, id.name, id.value)
+		}
+	}
+	switch {
+	case m.Version < 1:
+		return fmt.Errorf("%w: manifest: version is %d", ErrFormat, m.Version)
+	case m.EntryPoint == "":
+		return fmt.Errorf("%w: manifest: entry_point is empty", ErrFormat)
+	case m.SchemaVersion == "":
+		return fmt.Errorf("%w: manifest: schema_version is empty", ErrFormat)
+	case m.Compressor == "":
+		return fmt.Errorf("%w: manifest: compressor is empty", ErrFormat)
+	case len(m.Policies) == 0:
+		return fmt.Errorf("%w: manifest: lists no policies", ErrFormat)
+	case len(m.Policies) > MaxPolicies:
+		return fmt.Errorf("%w: manifest: lists %d policies; at most %d are allowed", ErrLimit, len(m.Policies), MaxPolicies)
+	}
+	versions, policies, names := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for i, p := range m.Policies {
+		switch {
+		case !idPattern.MatchString(p.PolicyID):
+			return fmt.Errorf("%w: manifest: policies[%d].policy_id %.140q is no id", ErrFormat, i, p.PolicyID)
+		case !idPattern.MatchString(p.PolicyVersionID):
+			return fmt.Errorf("%w: manifest: policies[%d].policy_version_id %.140q is no id", ErrFormat, i, p.PolicyVersionID)
+		case p.Name == "":
+			return fmt.Errorf("%w: manifest: policies[%d].name is empty", ErrFormat, i)
+		case !hashPattern.MatchString(p.ContentSHA256):
+			return fmt.Errorf("%w: manifest: policies[%d].content_sha256 is no SHA-256", ErrFormat, i)
+		case versions[p.PolicyVersionID]:
+			return fmt.Errorf("%w: manifest: lists the policy version %s twice", ErrFormat, p.PolicyVersionID)
+		case policies[p.PolicyID]:
+			return fmt.Errorf("%w: manifest: lists two versions of the policy %s", ErrFormat, p.PolicyID)
+		case names[p.Name]:
+			return fmt.Errorf("%w: manifest: lists two policies of the name %q", ErrFormat, p.Name)
+		}
+		versions[p.PolicyVersionID], policies[p.PolicyID], names[p.Name] = true, true, true
+	}
+	return nil
+}
+
+// Canonical is the manifest in RFC 8785 form: what manifest_sha256 is taken of.
+func (m *Manifest) Canonical() ([]byte, error) {
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	return canonical(m)
+}
+
+// SHA256 is the manifest's hash, lower-case hexadecimal.
+func (m *Manifest) SHA256() (string, error) {
+	data, err := m.Canonical()
+	if err != nil {
+		return "", err
+	}
+	return SHA256Hex(data), nil
+}
+
+// ParseManifest reads a canonical manifest. Bytes that mean a manifest but are
+// not its canonical form are refused, so that hash and meaning are one to one.
+func ParseManifest(data []byte) (*Manifest, error) {
+	m := new(Manifest)
+	if err := unmarshalStrict(data, m); err != nil {
+		return nil, fmt.Errorf("%w: manifest: %w", ErrFormat, err)
+	}
+	again, err := m.Canonical()
+	if err != nil {
+		return nil, err
+	}
+	if string(again) != string(data) {
+		return nil, fmt.Errorf("%w: manifest: is not in canonical form", ErrFormat)
+	}
+	return m, nil
+}
+
+// canonical encodes a value by RFC 8785.
+func canonical(v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encoding: %w", err)
+	}
+	value := jsontext.Value(data)
+	if err := value.Canonicalize(); err != nil {
+		return nil, fmt.Errorf("canonicalizing: %w", err)
+	}
+	return value, nil
+}
+
+// unmarshalStrict refuses duplicate and unknown names and invalid UTF-8.
+func unmarshalStrict(data []byte, into any) error {
+	return jsonx.Unmarshal(data, into, jsonx.RejectUnknownMembers(true))
+}
