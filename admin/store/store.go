@@ -136,7 +136,8 @@ type Tx interface {
 // Events keeps the audit events that daemons ship.
 type Events interface {
 	// Append stores one batch's records in one transaction, idempotent by daemon, epoch and offset: records below
-	// NextOffset are skipped. A batch that begins beyond it is stored too, and the hole is recorded.
+	// NextOffset are skipped. A batch that begins beyond it is stored too, and the hole is recorded. ErrChanged when a
+	// batch begins at NextOffset and its PrevHash is not the Hash stored with the batch before (zero where there is none).
 	Append(ctx context.Context, b EventBatch) (AppendResult, error)
 	// NextOffset is the first offset not yet stored from a daemon's epoch, 0 where nothing is.
 	NextOffset(ctx context.Context, daemonID, epoch string) (uint64, error)

@@ -1,0 +1,221 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	jsonx "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"github.com/caracalai/caracald/admin/store"
+)
+
+// maxBody is the most bytes of a JSON body.
+const maxBody = 8 << 20
+
+// call is one authenticated request on its way through the API.
+type call struct {
+	r         *http.Request
+	actor     actor
+	requestID string
+	now       time.Time
+}
+
+// path gives a path parameter.
+func (c *call) path(name string) string { return c.r.PathValue(name) }
+
+// zone gives the zone in the path, "" where the path has none.
+func (c *call) zone() string { return c.r.PathValue("zone") }
+
+// Page sizes.
+const (
+	defaultLimit = 200
+	maxLimit     = 500
+)
+
+// page reads limit and cursor.
+func (c *call) page() (limit int, after store.Cursor, err error) {
+	q := c.r.URL.Query()
+	limit = defaultLimit
+	if text := q.Get("limit"); text != "" {
+		limit, err = strconv.Atoi(text)
+		if err != nil || limit < 1 || limit > maxLimit {
+			return 0, after, invalidQuery("limit", "must be a number from 1 to %d", maxLimit)
+		}
+	}
+	if text := q.Get("cursor"); text != "" {
+		if after, err = parseCursor(text); err != nil {
+			return 0, after, invalidQuery("cursor", "is not one that a list answered")
+		}
+	}
+	return limit, after, nil
+}
+
+// cursors are opaque to callers: the time and id of the last row seen.
+func formatCursor(c store.Cursor) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(c.At.UnixMicro(), 36) + "." + c.ID))
+}
+
+func parseCursor(text string) (store.Cursor, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil {
+		return store.Cursor{}, err
+	}
+	at, id, ok := strings.Cut(string(raw), ".")
+	if !ok || id == "" {
+		return store.Cursor{}, errors.New("not a cursor")
+	}
+	micros, err := strconv.ParseInt(at, 36, 64)
+	if err != nil {
+		return store.Cursor{}, err
+	}
+	return store.Cursor{At: time.UnixMicro(micros).UTC(), ID: id}, nil
+}
+
+// readBody reads a request's body within a limit.
+func readBody(r *http.Request, most int64) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "invalid_body", "the body could not be read: %v", err)
+	}
+	if int64(len(body)) > most {
+		return nil, refuse(http.StatusRequestEntityTooLarge, "payload_too_large", "the body is longer than %d bytes", most)
+	}
+	return body, nil
+}
+
+// decodeBody reads a JSON body strictly: valid UTF-8, no duplicate or unknown
+// names, the fields tagged `required:"true"` present. The error names the field.
+func decodeBody(body []byte, into any) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return invalidBody("", "is empty; a JSON object is required")
+	}
+	if err := jsonx.Unmarshal(body, into, jsonx.RejectUnknownMembers(true)); err != nil {
+		var semantic *jsonx.SemanticError
+		var syntactic *jsontext.SyntacticError
+		switch {
+		case errors.As(err, &syntactic):
+			return invalidBody(string(syntactic.JSONPointer), "is not valid JSON at byte %d: %v", syntactic.ByteOffset, syntactic.Err)
+		case errors.As(err, &semantic):
+			if errors.Is(semantic.Err, jsonx.ErrUnknownName) {
+				return invalidBody(string(semantic.JSONPointer), "is not a field of this call")
+			}
+			if semantic.GoType != nil {
+				reason := "must be " + jsonName(semantic.GoType)
+				if kind := semantic.JSONKind; kind != 0 {
+					reason += ", not " + kindName(kind)
+				}
+				return invalidBody(string(semantic.JSONPointer), "%s", reason)
+			}
+			return invalidBody(string(semantic.JSONPointer), "is wrong: %v", semantic.Err)
+		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+			return invalidBody("", "ends too early")
+		}
+		return invalidBody("", "is wrong: %v", err)
+	}
+	var present map[string]json.RawMessage
+	if err := json.Unmarshal(body, &present); err != nil {
+		return invalidBody("", "must be an object")
+	}
+	t := reflect.TypeOf(into).Elem()
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Tag.Get("required") != "true" {
+			continue
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		value, ok := present[name]
+		if !ok {
+			return invalidBody("/"+name, "is required")
+		}
+		if string(value) == "null" {
+			return invalidBody("/"+name, "must be %s, not null", jsonName(f.Type))
+		}
+	}
+	return nil
+}
+
+// jsonName says in JSON's words what a Go type wants.
+func jsonName(t reflect.Type) string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t == reflect.TypeFor[time.Time]() {
+		return "an RFC 3339 time"
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "a boolean"
+	case reflect.Int, reflect.Int64, reflect.Int32, reflect.Uint64:
+		return "an integer"
+	case reflect.Float64:
+		return "a number"
+	case reflect.Slice, reflect.Array:
+		return "an array"
+	}
+	return "an object"
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "a boolean"
+	case '"':
+		return "a string"
+	case '0':
+		return "this number"
+	case '[':
+		return "an array"
+	}
+	return "an object"
+}
+
+// requestID takes the caller's X-Request-Id where it is sound, and makes one otherwise.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); validID(id) {
+		return id
+	}
+	return newID()
+}
+
+// newID makes a UUIDv7.
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// validID tells whether an id matches [A-Za-z0-9_.:-]{1,128}.
+func validID(id string) bool {
+	if len(id) == 0 || len(id) > 128 {
+		return false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '.', c == ':', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// encode gives the JSON of an answer.
+func encode(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}

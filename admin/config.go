@@ -1,0 +1,120 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/bundle"
+	"github.com/caracalai/caracald/policy"
+)
+
+// Config is what the control plane needs. Zero durations and sizes take the
+// defaults named with them.
+type Config struct {
+	// Store keeps everything; the caller opens and closes it. Required.
+	Store store.Store
+	// Keys sign bundles and pointers. Required; LoadOrCreateKeys makes them.
+	Keys Keys
+	// BootstrapToken is the secret of a built-in token with the admin role for
+	// every zone; "" where there is none. At least 16 characters.
+	BootstrapToken string
+	// PointerTTL is how long a signed pointer is valid. Pointers are renewed
+	// when half of it is over. Default 24 h, at least 2 s.
+	PointerTTL time.Duration
+	// HeartbeatTimeout is the age of a daemon's last report after which it
+	// counts as unreachable. Default 60 s.
+	HeartbeatTimeout time.Duration
+	// MaintenanceInterval is the time between runs of retention, renewal of
+	// pointers and removal of old idempotency keys. Default 1 min.
+	MaintenanceInterval time.Duration
+	// IdempotencyTTL is how long the answer to an Idempotency-Key is kept. Default 24 h.
+	IdempotencyTTL time.Duration
+	// MaxWatchers bounds the long polls and audit tails open at once. Default 20,000.
+	MaxWatchers int
+	// Limits bound each evaluation of a simulation. Default policy.DefaultLimits.
+	Limits policy.Limits
+	// Metrics answers GET /metrics; nil means 404.
+	Metrics http.Handler
+	// Logger takes the log; nil discards it.
+	Logger *slog.Logger
+	// MeterProvider and TracerProvider default to OpenTelemetry's global ones.
+	MeterProvider  metric.MeterProvider
+	TracerProvider trace.TracerProvider
+	// Version is told in /openapi.json and the logs.
+	Version string
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Keys are the control plane's signing keys and the chain of trust roots that
+// give them their roles.
+type Keys struct {
+	// Bundles signs bundles, Pointers signs pointers.
+	Bundles, Pointers *bundle.PrivateKey
+	// Roots are all versions of the trust root, oldest first; the last one
+	// must give both keys their roles.
+	Roots []json.RawMessage
+}
+
+// prepare checks the configuration and fills the defaults in. An error names
+// the field.
+func (c *Config) prepare() error {
+	if c.Store == nil {
+		return errors.New("Store: is required")
+	}
+	if err := c.Keys.check(); err != nil {
+		return fmt.Errorf("Keys: %w", err)
+	}
+	if n := len(c.BootstrapToken); n > 0 && n < 16 {
+		return errors.New("BootstrapToken: has fewer than 16 characters")
+	}
+	for _, d := range []struct {
+		name     string
+		value    *time.Duration
+		byItself time.Duration
+		least    time.Duration
+	}{
+		{"PointerTTL", &c.PointerTTL, 24 * time.Hour, 2 * time.Second},
+		{"HeartbeatTimeout", &c.HeartbeatTimeout, time.Minute, time.Second},
+		{"MaintenanceInterval", &c.MaintenanceInterval, time.Minute, 10 * time.Millisecond},
+		{"IdempotencyTTL", &c.IdempotencyTTL, 24 * time.Hour, time.Minute},
+	} {
+		if *d.value == 0 {
+			*d.value = d.byItself
+		}
+		if *d.value < d.least {
+			return fmt.Errorf("%s: is %v; the least is %v", d.name, *d.value, d.least)
+		}
+	}
+	if c.MaxWatchers < 0 {
+		return errors.New("MaxWatchers: is negative")
+	}
+	if c.MaxWatchers == 0 {
+		c.MaxWatchers = 20000
+	}
+	if c.Limits == (policy.Limits{}) {
+		c.Limits = policy.DefaultLimits
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.MeterProvider == nil {
+		c.MeterProvider = otel.GetMeterProvider()
+	}
+	if c.TracerProvider == nil {
+		c.TracerProvider = otel.GetTracerProvider()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/bundle"
+)
+
+// Bounds of what a daemon says of itself.
+const (
+	maxDaemonText   = 256
+	maxDaemonLabels = 64
+	// maxDetail is the most bytes of a failure's reason that are kept.
+	maxDetail = 4096
+)
+
+func receiptRoutes() []route {
+	return []route{{
+		method: http.MethodPost, path: "/v1/receipts", id: "receipt.put", summary: "Report what a daemon has loaded, or why it could not",
+		roles: daemons, request: new(bundle.ReceiptReport), status: http.StatusNoContent,
+		handle: (*Server).putReceipts,
+	}}
+}
+
+// putReceipts stores what a daemon reports. A report replaces the one before,
+// so repeating it changes nothing. Reports come with every heartbeat and are
+// nobody's decision, so they are not in the admin audit.
+func (s *Server) putReceipts(w http.ResponseWriter, c *call) error {
+	ctx := c.r.Context()
+	body, err := readBody(c.r, maxBody)
+	if err != nil {
+		return err
+	}
+	report := new(bundle.ReceiptReport)
+	if err := decodeBody(body, report); err != nil {
+		return err
+	}
+	if err := s.checkReport(ctx, c.actor, report); err != nil {
+		return err
+	}
+	err = s.store.Update(ctx, func(tx store.Tx) error {
+		err := tx.PutDaemon(ctx, store.Daemon{
+			ID: report.DaemonID, Name: report.Name, Version: report.Version, Labels: report.Labels, LastSeenAt: c.now,
+		})
+		if err != nil {
+			return fmt.Errorf("storing daemon %s: %w", report.DaemonID, err)
+		}
+		for _, r := range report.Zones {
+			err := tx.PutReceipt(ctx, store.Receipt{
+				DaemonID: report.DaemonID, ZoneID: r.ZoneID, State: r.State, Sequence: r.Sequence,
+				VersionID: r.PolicySetVersionID, ManifestSHA256: r.ManifestSHA256, BundleSHA256: r.BundleSHA256,
+				LoadedAt: r.LoadedAt.UTC(), Detail: shorten(r.Detail, maxDetail),
+				ServingSequence: r.ServingSequence, ServingVersionID: r.ServingVersionID, ReportedAt: c.now,
+			})
+			if err != nil {
+				return fmt.Errorf("storing the receipt of daemon %s for zone %s: %w", report.DaemonID, r.ZoneID, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, r := range report.Zones {
+		s.metrics.received(ctx, r.State)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *Server) checkReport(ctx context.Context, a actor, report *bundle.ReceiptReport) error {
+	if !validID(report.DaemonID) {
+		return invalidBody("/daemon_id", "must be 1 to 128 of A-Z, a-z, 0-9 and _.:-")
+	}
+	for _, t := range []struct{ field, text string }{{"/name", report.Name}, {"/version", report.Version}} {
+		if len(t.text) > maxDaemonText {
+			return invalidBody(t.field, "is longer than %d bytes", maxDaemonText)
+		}
+	}
+	if len(report.Labels) > maxDaemonLabels {
+		return invalidBody("/labels", "has more than %d labels", maxDaemonLabels)
+	}
+	for name, value := range report.Labels {
+		if name == "" || len(name) > maxDaemonText || len(value) > maxDaemonText {
+			return invalidBody("/labels", "has a label without a name or longer than %d bytes", maxDaemonText)
+		}
+	}
+	seen := make(map[string]bool, len(report.Zones))
+	for i, r := range report.Zones {
+		field := func(name string) string { return "/zones/" + strconv.Itoa(i) + "/" + name }
+		switch {
+		case !validID(r.ZoneID):
+			return invalidBody(field("zone_id"), "is no zone's id")
+		case seen[r.ZoneID]:
+			return invalidBody(field("zone_id"), "repeats zone %s", r.ZoneID)
+		case r.State != bundle.ReceiptLoaded && r.State != bundle.ReceiptFailed:
+			return invalidBody(field("state"), "must be %q or %q", bundle.ReceiptLoaded, bundle.ReceiptFailed)
+		case r.Sequence < 0:
+			return invalidBody(field("sequence"), "must not be negative")
+		case r.ServingSequence < -1:
+			return invalidBody(field("serving_sequence"), "must be -1, for nothing, or more")
+		case r.PolicySetVersionID != nil && !validID(*r.PolicySetVersionID):
+			return invalidBody(field("policy_set_version_id"), "is no version's id")
+		case r.ServingVersionID != nil && !validID(*r.ServingVersionID):
+			return invalidBody(field("serving_version_id"), "is no version's id")
+		case r.ManifestSHA256 != "" && !validSHA256(r.ManifestSHA256):
+			return invalidBody(field("manifest_sha256"), "is no SHA-256")
+		case r.BundleSHA256 != "" && !validSHA256(r.BundleSHA256):
+			return invalidBody(field("bundle_sha256"), "is no SHA-256")
+		case !a.reaches(r.ZoneID):
+			return refuse(http.StatusForbidden, "forbidden", "this token does not reach zone %s", r.ZoneID)
+		}
+		seen[r.ZoneID] = true
+		known, err := s.hub.knows(ctx, r.ZoneID)
+		if err != nil {
+			return err
+		}
+		if !known {
+			return noZone(r.ZoneID)
+		}
+	}
+	return nil
+}
+
+// shorten cuts text to at most n bytes, between characters.
+func shorten(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	const cut = "…"
+	return strings.ToValidUTF8(text[:n-len(cut)], "") + cut
+}

@@ -1,0 +1,17 @@
+package admin
+
+import "slices"
+
+// routes is the table of all calls, in the order of the documentation.
+func routes() []route {
+	return slices.Concat(
+		zoneRoutes(),
+		activationStatusRoutes(),
+		auditRoutes(),
+		watchRoutes(),
+		bundleRoutes(),
+		receiptRoutes(),
+		batchRoutes(),
+		daemonRoutes(),
+	)
+}
