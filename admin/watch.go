@@ -98,7 +98,7 @@ func (s *Server) wanted(ctx context.Context, a actor, req *bundle.WatchRequest) 
 	}
 	all, some, err := bundle.ParseZones(req.Zones)
 	if err != nil {
-		return wanted{}, invalidBody("/zones", "must be \"*\" or an object from zone id to sequence: %v", err)
+		return wanted{}, invalidBody("/zones", "is wrong: %v", err)
 	}
 	if all && a.zone == "" {
 		return wanted{held: req.Have}, nil
