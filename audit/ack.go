@@ -96,7 +96,9 @@ func (s *Spool) Ack(nextOffset uint64) error {
 	s.mu.Lock()
 	s.acked = nextOffset
 	s.passHoles()
-	s.rotate = s.rotate || (s.refused && s.acked == s.next)
+	if last := s.segments[len(s.segments)-1]; s.acked == s.next && (s.refused || last.size > s.maxBytes/8) {
+		s.rotate = true // so that what was delivered does not keep its room
+	}
 	s.mu.Unlock()
 	if s.removeSegments(s.dropBelow(nextOffset)) || removed {
 		s.mu.Lock()

@@ -128,6 +128,7 @@ func (s *Spool) Next(ctx context.Context, maxRecords, maxBytes int) (Batch, erro
 	}
 	for {
 		s.mu.Lock()
+		s.waiting = true
 		notify, closing, ready := s.notify, s.closing, s.next > s.acked
 		s.mu.Unlock()
 		if closing {

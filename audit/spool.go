@@ -107,6 +107,7 @@ type Spool struct {
 	refused  bool          // a record did not fit since the last segment began
 	rotate   bool          // begin a segment before the next record
 	closing  bool          // Append refuses
+	waiting  bool          // somebody waits on notify
 	notify   chan struct{} // closed when next advances or the spool closes
 
 	// Only the committer touches these.
@@ -274,6 +275,8 @@ func (s *Spool) kick() {
 
 // announce wakes whoever waits in Next. The caller holds mu.
 func (s *Spool) announce() {
-	close(s.notify)
-	s.notify = make(chan struct{})
+	if s.waiting {
+		close(s.notify)
+		s.notify, s.waiting = make(chan struct{}), false
+	}
 }
