@@ -24,7 +24,7 @@ func auditRoutes() []route {
 	listed := append(append([]parameter{}, filters...), paging...)
 	listed = append(listed, parameter{name: "format", enum: []string{formatJSON, formatCSV, formatNDJSON},
 		description: "json answers a page; csv and ndjson answer a file of everything that matches, or the newest limit of it"})
-	return []route{
+	routes := []route{
 		raw(http.MethodGet, "/v1/zones/{zone}/audit", "audit.list", "List or export a zone's audit events", auditors, listed,
 			"application/json", new(api.Page[api.Event]), (*Server).listAudit),
 		reads("/v1/zones/{zone}/audit/by-request/{request}", "audit.by_request", "List a request's audit events, oldest first", auditors, nil, (*Server).auditByRequest),
@@ -36,6 +36,10 @@ func auditRoutes() []route {
 				filters[3], filters[4],
 			}, "text/event-stream", nil, (*Server).tail),
 	}
+	for i := range routes { // what was decided is not forgotten with the zone
+		routes[i].archived = true
+	}
+	return routes
 }
 
 // Formats of an audit list.

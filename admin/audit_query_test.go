@@ -93,6 +93,24 @@ func TestAuditPagesHoldEventsOfOneInstantApart(t *testing.T) {
 	}
 }
 
+func TestAuditOutlivesItsZone(t *testing.T) {
+	p := newPlane(t, nil)
+	zone := p.zone("one")
+	s := p.shipper("d1")
+	s.add(decision(zone, "rid", "deny", time.Now()))
+	s.all()
+	if a := p.call("DELETE", "/v1/zones/"+zone, root, nil); a.status != 204 {
+		t.Fatalf("deleting: %d %s", a.status, a.body)
+	}
+	p.refused(p.call("GET", "/v1/zones/"+zone, root, nil), 404, "zone_not_found")
+	if n := len(p.listed(zone, "")); n != 1 {
+		t.Errorf("%d events are listed", n)
+	}
+	if e := must[api.Explain](p, 200, "GET", "/v1/zones/"+zone+"/audit/by-request/rid/explain", root, nil); e.FinalDecision != "deny" {
+		t.Errorf("explained as %+v", e)
+	}
+}
+
 func TestExplain(t *testing.T) {
 	p := newPlane(t, nil)
 	zone, other := p.zone("one"), p.zone("other")

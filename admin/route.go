@@ -29,6 +29,8 @@ type route struct {
 	roles []string
 	// public calls need no token.
 	public bool
+	// archived calls answer for archived zones too.
+	archived bool
 	// query documents the query parameters.
 	query []parameter
 	// request is a pointer to the body's type, nil where there is no body.
@@ -243,6 +245,13 @@ func (s *Server) admit(rt route, c *call) error {
 	}
 	if !c.actor.reaches(zone) {
 		return refused(refuse(http.StatusForbidden, "forbidden", "this token does not reach the zone"))
+	}
+	if rt.archived { // an archived zone still has its pointer
+		known, err := s.hub.knows(ctx, zone)
+		if err == nil && !known {
+			err = noZone(zone)
+		}
+		return err
 	}
 	err = s.store.View(ctx, func(tx store.Reader) error {
 		_, err := tx.Zone(ctx, zone)
