@@ -44,20 +44,28 @@ const (
 
 // page reads limit and cursor.
 func (c *call) page() (limit int, after store.Cursor, err error) {
-	q := c.r.URL.Query()
-	limit = defaultLimit
-	if text := q.Get("limit"); text != "" {
-		limit, err = strconv.Atoi(text)
-		if err != nil || limit < 1 || limit > maxLimit {
-			return 0, after, invalidQuery("limit", "must be a number from 1 to %d", maxLimit)
-		}
+	if limit, err = c.limit(); err != nil {
+		return 0, after, err
 	}
-	if text := q.Get("cursor"); text != "" {
+	if text := c.r.URL.Query().Get("cursor"); text != "" {
 		if after, err = parseCursor(text); err != nil {
 			return 0, after, invalidQuery("cursor", "is not one that a list answered")
 		}
 	}
 	return limit, after, nil
+}
+
+// limit reads the size of a page.
+func (c *call) limit() (int, error) {
+	text := c.r.URL.Query().Get("limit")
+	if text == "" {
+		return defaultLimit, nil
+	}
+	limit, err := strconv.Atoi(text)
+	if err != nil || limit < 1 || limit > maxLimit {
+		return 0, invalidQuery("limit", "must be a number from 1 to %d", maxLimit)
+	}
+	return limit, nil
 }
 
 // cursors are opaque to callers: the time and id of the last row seen.

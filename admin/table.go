@@ -6,6 +6,10 @@ import "slices"
 func routes() []route {
 	return slices.Concat(
 		zoneRoutes(),
+		policyRoutes(),
+		setRoutes(),
+		tokenRoutes(),
+		adminAuditRoutes(),
 		activationStatusRoutes(),
 		auditRoutes(),
 		watchRoutes(),

@@ -423,6 +423,14 @@ type Token struct {
 	LastUsedAt *time.Time `json:"last_used_at"`
 }
 
+// WhoAmI says whose token a call was made with.
+type WhoAmI struct {
+	ID     string   `json:"id"`
+	Name   string   `json:"name"`
+	Roles  []string `json:"roles"`
+	ZoneID *string  `json:"zone_id"`
+}
+
 // TokenCreate is the body of POST /v1/tokens.
 type TokenCreate struct {
 	Name      string     `json:"name" required:"true"`
