@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/bundle"
 )
 
 // Server is the control plane. Its handler serves any number of requests;
@@ -29,6 +30,8 @@ type Server struct {
 	tokens  *tokens
 	hub     *hub
 	metrics *metrics
+	sets    *compiledSets
+	trust   *bundle.Trust
 	handler http.Handler
 }
 
@@ -38,8 +41,12 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("admin configuration: %w", err)
 	}
 	s := &Server{cfg: cfg, store: cfg.Store, log: cfg.Logger, now: func() time.Time { return cfg.Now().UTC().Truncate(time.Microsecond) }}
+	trust, err := cfg.Keys.check()
+	if err != nil {
+		return nil, fmt.Errorf("admin configuration: Keys: %w", err)
+	}
+	s.trust, s.sets = trust, newCompiledSets()
 	s.tokens = newTokens(cfg.Store, cfg.BootstrapToken, s.now)
-	var err error
 	if s.metrics, err = newMetrics(cfg.MeterProvider); err != nil {
 		return nil, fmt.Errorf("making the metrics: %w", err)
 	}

@@ -71,9 +71,6 @@ func (c *Config) prepare() error {
 	if c.Store == nil {
 		return errors.New("Store: is required")
 	}
-	if err := c.Keys.check(); err != nil {
-		return fmt.Errorf("Keys: %w", err)
-	}
 	if n := len(c.BootstrapToken); n > 0 && n < 16 {
 		return errors.New("BootstrapToken: has fewer than 16 characters")
 	}

@@ -105,37 +105,38 @@ func createKeys(ctx context.Context, tx store.Tx, now time.Time) (Keys, error) {
 }
 
 // check tells whether daemons that trust the roots will trust what the keys
-// sign: better to refuse to start than to publish what nobody accepts.
-func (k *Keys) check() error {
+// sign, and gives the newest root: better to refuse to start than to publish
+// what nobody accepts.
+func (k *Keys) check() (*bundle.Trust, error) {
 	if k.Bundles == nil || k.Pointers == nil {
-		return errors.New("a key for bundles and one for pointers are required")
+		return nil, errors.New("a key for bundles and one for pointers are required")
 	}
 	if len(k.Roots) == 0 {
-		return errors.New("at least one trust root is required")
+		return nil, errors.New("at least one trust root is required")
 	}
 	trust, err := bundle.LoadTrust(k.Roots[0])
 	if err != nil {
-		return fmt.Errorf("reading the first trust root: %w", err)
+		return nil, fmt.Errorf("reading the first trust root: %w", err)
 	}
 	if trust, err = trust.UpdateAll(k.Roots[1:]); err != nil {
-		return fmt.Errorf("following the trust roots: %w", err)
+		return nil, fmt.Errorf("following the trust roots: %w", err)
 	}
 	env, err := bundle.SignStatement(bundle.Statement{
 		ManifestSHA256: bundle.SHA256Hex(nil), BundleSHA256: bundle.SHA256Hex(nil), BundleSize: 1, UncompressedSize: 1,
 	}, k.Bundles)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := trust.VerifyStatement(env); err != nil {
-		return fmt.Errorf("the trust root does not let this key alone sign bundles: %w", err)
+		return nil, fmt.Errorf("the trust root does not let this key alone sign bundles: %w", err)
 	}
 	now := time.Now().UTC().Truncate(time.Second)
 	env, err = bundle.SignPointer(bundle.Pointer{ZoneID: "check", IssuedAt: now, ExpiresAt: now.Add(time.Hour)}, k.Pointers)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := trust.VerifyPointer(env, now); err != nil {
-		return fmt.Errorf("the trust root does not let this key alone sign pointers: %w", err)
+		return nil, fmt.Errorf("the trust root does not let this key alone sign pointers: %w", err)
 	}
-	return nil
+	return trust, nil
 }

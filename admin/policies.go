@@ -74,10 +74,7 @@ func describe(list []policy.ContentError) string {
 	return text
 }
 
-// template is a policy.Template on the wire.
-type template = policy.Template
-
-func (s *Server) listTemplates(context.Context, *call) ([]template, error) {
+func (s *Server) listTemplates(context.Context, *call) ([]policy.Template, error) {
 	return policy.Templates(), nil
 }
 

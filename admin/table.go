@@ -8,6 +8,8 @@ func routes() []route {
 		zoneRoutes(),
 		policyRoutes(),
 		setRoutes(),
+		simulateRoutes(),
+		activateRoutes(),
 		tokenRoutes(),
 		adminAuditRoutes(),
 		activationStatusRoutes(),

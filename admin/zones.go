@@ -70,6 +70,9 @@ func (s *Server) zone(ctx context.Context, id string) (api.Zone, error) {
 }
 
 func (s *Server) createZone(ctx context.Context, c *call, req *api.ZoneCreate) (commit[api.Zone], error) {
+	if err := everywhere(c); err != nil {
+		return nil, err
+	}
 	if err := checkName("/name", req.Name); err != nil {
 		return nil, err
 	}

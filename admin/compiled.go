@@ -1,0 +1,120 @@
+package admin
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/bundle"
+	"github.com/caracalai/caracald/policy"
+)
+
+// maxCompiled is how many compiled sets are kept.
+const maxCompiled = 32
+
+// compiledSets keeps sets compiled from stored bundles, by the bundle's hash:
+// whoever simulates a version usually does so many times. What is kept never
+// goes stale, as a bundle never changes.
+type compiledSets struct {
+	flight singleflight.Group
+
+	mu    sync.Mutex
+	byKey map[string]*list.Element
+	order *list.List // most recently used first
+}
+
+type compiledSet struct {
+	hash string
+	set  *policy.Set
+}
+
+func newCompiledSets() *compiledSets {
+	return &compiledSets{byKey: map[string]*list.Element{}, order: list.New()}
+}
+
+func (c *compiledSets) get(hash string) *policy.Set {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.byKey[hash]
+	if !ok {
+		return nil
+	}
+	c.order.MoveToFront(e)
+	return e.Value.(*compiledSet).set
+}
+
+func (c *compiledSets) put(hash string, set *policy.Set) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.byKey[hash]; ok {
+		return
+	}
+	c.byKey[hash] = c.order.PushFront(&compiledSet{hash, set})
+	if c.order.Len() > maxCompiled {
+		oldest := c.order.Back()
+		c.order.Remove(oldest)
+		delete(c.byKey, oldest.Value.(*compiledSet).hash)
+	}
+}
+
+// compiled gives the set of a version, compiled from the stored bundle the way a
+// daemon does it: signature, hashes, strict unpacking, compilation.
+func (s *Server) compiled(ctx context.Context, v store.SetVersion) (*policy.Set, error) {
+	if set := s.sets.get(v.BundleSHA256); set != nil {
+		return set, nil
+	}
+	// The work is shared, so it must not end because one of the callers left.
+	shared := context.WithoutCancel(ctx)
+	done := s.sets.flight.DoChan(v.BundleSHA256, func() (any, error) {
+		set, err := s.load(shared, v)
+		if err == nil {
+			s.sets.put(v.BundleSHA256, set)
+		}
+		return set, err
+	})
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case r := <-done:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*policy.Set), nil
+	}
+}
+
+func (s *Server) load(ctx context.Context, v store.SetVersion) (*policy.Set, error) {
+	var b store.Bundle
+	err := s.store.View(ctx, func(tx store.Reader) (err error) {
+		b, err = tx.Bundle(ctx, v.BundleSHA256)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the bundle %s: %w", v.BundleSHA256, err)
+	}
+	statement, err := s.trust.VerifyStatement(b.Envelope)
+	if err != nil {
+		return nil, fmt.Errorf("the bundle %s: %w", v.BundleSHA256, err)
+	}
+	if statement.BundleSHA256 != v.BundleSHA256 || statement.ManifestSHA256 != v.ManifestSHA256 {
+		return nil, fmt.Errorf("the bundle %s: its signature is for another: %w", v.BundleSHA256, bundle.ErrHash)
+	}
+	contents, err := bundle.Unpack(b.Data, statement, bundle.DefaultLimits())
+	if err != nil {
+		return nil, fmt.Errorf("the bundle %s: %w", v.BundleSHA256, err)
+	}
+	mods := make([]policy.Module, len(contents.Modules))
+	for i, m := range contents.Modules {
+		p := contents.Manifest.Policies[i]
+		mods[i] = policy.Module{PolicyID: p.PolicyID, VersionID: p.PolicyVersionID, Name: p.Name, Content: string(m.Content)}
+	}
+	set, err := policy.Compile(ctx, mods)
+	if err != nil {
+		return nil, fmt.Errorf("compiling the bundle %s: %w", v.BundleSHA256, err)
+	}
+	return set, nil
+}
