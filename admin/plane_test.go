@@ -30,7 +30,7 @@ const patience = 30 * time.Second
 
 // plane is a control plane over a real store and a real server.
 type plane struct {
-	t      *testing.T
+	t      testing.TB
 	store  store.Store
 	keys   admin.Keys
 	server *admin.Server
@@ -44,7 +44,7 @@ type plane struct {
 }
 
 // newPlane starts a control plane; change may alter its configuration.
-func newPlane(t *testing.T, change func(*admin.Config)) *plane {
+func newPlane(t testing.TB, change func(*admin.Config)) *plane {
 	t.Helper()
 	p := &plane{t: t, reader: metric.NewManualReader(), stop: func() {}}
 	st, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{})

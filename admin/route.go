@@ -169,6 +169,9 @@ func (s *Server) mux() (http.Handler, error) {
 			s.fail(w, r, refuse(http.StatusMethodNotAllowed, "method_not_allowed", "%s takes %s", r.URL.Path, allow))
 		})
 	}
+	if err := s.documentation(mux); err != nil {
+		return nil, err
+	}
 	if err := s.health(mux); err != nil {
 		return nil, err
 	}
