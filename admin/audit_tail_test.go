@@ -26,7 +26,7 @@ type tailed struct {
 
 // tailing is an open tail.
 type tailing struct {
-	t    *testing.T
+	t    testing.TB
 	body io.ReadCloser
 	in   *bufio.Reader
 	stop context.CancelFunc
