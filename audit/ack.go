@@ -18,14 +18,37 @@ const ackBytes = 36
 
 var ackMagic = []byte("caracak1")
 
+func appendAck(dst []byte, epoch uuid.UUID, offset uint64) []byte {
+	start := len(dst)
+	dst = append(dst, ackMagic...)
+	dst = append(dst, epoch[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, offset)
+	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
 func writeAck(d disk, name string, epoch uuid.UUID, offset uint64) error {
-	data := make([]byte, 0, ackBytes)
-	data = append(data, ackMagic...)
-	data = append(data, epoch[:]...)
-	data = binary.BigEndian.AppendUint64(data, offset)
-	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(data, castagnoli))
-	if err := replaceFile(d, name, data); err != nil {
+	if err := replaceFile(d, name, appendAck(nil, epoch, offset)); err != nil {
 		return fmt.Errorf("storing the acknowledged offset: %w", err)
+	}
+	return nil
+}
+
+// overwriteAck writes into the file that is there, which needs no new space.
+// It is less safe: if it were torn, everything would be delivered again.
+func overwriteAck(d disk, name string, epoch uuid.UUID, offset uint64) error {
+	f, err := d.open(name, os.O_RDWR)
+	if err != nil {
+		return fmt.Errorf("opening the acknowledged offset: %w", err)
+	}
+	_, err = f.WriteAt(appendAck(nil, epoch, offset), 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return fmt.Errorf("overwriting the acknowledged offset: %w", err)
 	}
 	return nil
 }
@@ -60,7 +83,7 @@ func readAck(d disk, name string) (epoch uuid.UUID, offset uint64, known bool, e
 // Ack says that the records below nextOffset were delivered for good. It
 // returns once that is durable; their segments may be removed then. An offset
 // that was acknowledged before does nothing; one that was not written yet is
-// ErrLimit.
+// ErrLimit. After ErrSpoolFailed the records may or may not come again.
 func (s *Spool) Ack(nextOffset uint64) error {
 	s.reading.Lock()
 	defer s.reading.Unlock()
@@ -79,19 +102,13 @@ func (s *Spool) Ack(nextOffset uint64) error {
 	// Noted before the acknowledgement: a crash in between notes it twice
 	// rather than never.
 	if lost > 0 {
-		s.NoteGap("", lost, "damaged")
+		s.NoteGap("", lost, gapDamaged)
 	}
-	removed := false
-	err := writeAck(s.disk, s.ackName(), s.epoch, nextOffset)
-	if err != nil {
-		// On a full disk the space of what was delivered may be what is missing.
-		removed = s.removeSegments(s.dropBelow(nextOffset))
-		if removed {
-			err = writeAck(s.disk, s.ackName(), s.epoch, nextOffset)
+	if err := writeAck(s.disk, s.ackName(), s.epoch, nextOffset); err != nil {
+		// A full disk must not keep what was delivered from being removed.
+		if overwriteErr := overwriteAck(s.disk, s.ackName(), s.epoch, nextOffset); overwriteErr != nil {
+			return fmt.Errorf("%w: %w; %w", ErrSpoolFailed, err, overwriteErr)
 		}
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSpoolFailed, err)
 	}
 	s.mu.Lock()
 	s.acked = nextOffset
@@ -100,7 +117,7 @@ func (s *Spool) Ack(nextOffset uint64) error {
 		s.rotate = true // so that what was delivered does not keep its room
 	}
 	s.mu.Unlock()
-	if s.removeSegments(s.dropBelow(nextOffset)) || removed {
+	if s.removeSegments(s.dropBelow(nextOffset)) {
 		s.mu.Lock()
 		s.retryAt = s.retryAt.Add(-lastRetryDelay) // there is room now: try at once
 		s.mu.Unlock()

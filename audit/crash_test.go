@@ -105,7 +105,7 @@ func TestKilled(t *testing.T) {
 
 func killAndRecover(t *testing.T, durability audit.Durability) {
 	dir := t.TempDir()
-	deadline := time.Now().Add(3 * time.Second)
+	deadline := time.Now().Add(2 * time.Second)
 	if testing.Short() {
 		deadline = time.Now().Add(time.Second)
 	}

@@ -88,3 +88,10 @@ func (f faultyFile) Truncate(size int64) error {
 	}
 	return f.file.Truncate(size)
 }
+
+// Queued is how many records wait for the committer.
+func Queued(s *Spool) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue)
+}

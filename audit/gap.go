@@ -30,6 +30,8 @@ const (
 	gapSlotBytes = 64 << 10
 	// gapsPerFrame bounds how many gap records one group takes along.
 	gapsPerFrame = 64
+	// gapDamaged is the reason for records that the spool itself lost.
+	gapDamaged = "damaged"
 )
 
 // gapKey is what lost records are counted by.

@@ -303,17 +303,22 @@ func (s *Spool) startOf(segments []segment, offset uint64) cursor {
 // record that was delivered and then lost would leave its offset to another.
 func (s *Spool) syncForReading() error {
 	s.mu.Lock()
-	last, next, synced := s.segments[len(s.segments)-1], s.next, s.synced
+	next, synced := s.next, s.synced
+	var segments []segment
+	if synced < next {
+		segments = append(segments, s.segments...)
+	}
 	s.mu.Unlock()
-	if synced >= next {
-		return nil
-	}
-	if err := s.reader.open(s.disk, last.name); err != nil {
-		return err
-	}
-	// Segments before the last were made durable when it was begun.
-	if err := s.reader.file.Sync(); err != nil {
-		return fmt.Errorf("%w: making records durable: %w", ErrSpoolFailed, err)
+	for _, seg := range segments {
+		if seg.end <= synced {
+			continue
+		}
+		if err := s.reader.open(s.disk, seg.name); err != nil {
+			return err
+		}
+		if err := s.reader.file.Sync(); err != nil {
+			return fmt.Errorf("%w: making records durable: %w", ErrSpoolFailed, err)
+		}
 	}
 	s.mu.Lock()
 	s.synced = max(s.synced, next)

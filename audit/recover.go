@@ -61,6 +61,11 @@ func (s *Spool) recover() error {
 	if err := s.resume(headerOK && end.known); err != nil {
 		return err
 	}
+	if lost := s.lostBelow(s.next); lost > 0 && lost == s.next-s.acked {
+		// Nothing is left that Next could deliver, so no Ack would come.
+		s.gaps.note("", lost, gapDamaged)
+		s.acked, s.holes, known = s.next, nil, false
+	}
 	if !known {
 		if err := writeAck(s.disk, s.ackName(), s.epoch, s.acked); err != nil {
 			return err
@@ -153,6 +158,7 @@ func (s *Spool) beginEpoch(old []segment) error {
 func (s *Spool) verify() (end position, headerOK bool, err error) {
 	end.offset = s.segments[0].first
 	if s.acked < end.offset {
+		s.log.Error("audit segments are missing", "dir", s.dir, "from_offset", s.acked, "before_offset", end.offset)
 		s.addHole(s.acked, end.offset)
 	}
 	for i := range s.segments {
@@ -181,6 +187,7 @@ func (s *Spool) verifySegment(seg *segment, end position, limit uint64) (_ posit
 
 	at := position{pos: segmentHeaderBytes, offset: seg.first}
 	if seg.first > end.offset {
+		s.log.Error("audit records are missing before a segment", "segment", seg.name, "from_offset", end.offset, "before_offset", seg.first)
 		s.addHole(end.offset, seg.first)
 	} else {
 		at.hash, at.known = end.hash, end.known
