@@ -1,4 +1,220 @@
-// Package daemon is the STS side: it watches pointers, verifies and loads what
-// they name, answers decisions from memory, and reports what it loaded and
-// decided. It fails closed, and never answers from anything it did not verify.
+// Package daemon is the STS side: it follows the signed pointers of its zones,
+// verifies and compiles what they name, swaps it in atomically, answers
+// decisions on localhost, and ships the audit records of its answers.
+//
+// It fails closed: it answers only from what it has verified, and nothing that
+// goes wrong makes an allow.
 package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/caracalai/caracald/audit"
+	"github.com/caracalai/caracald/bundle"
+	"github.com/caracalai/caracald/cache"
+)
+
+// Daemon answers decisions. Make one with New, and Run it.
+type Daemon struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	tracer  trace.Tracer
+	up      *upstream
+	state   state
+	id      string
+	maskKey []byte
+	spool   *audit.Spool
+	cache   *cache.Cache[*cached]
+	server  *server
+
+	// zones is replaced, never changed: requests read it without a lock.
+	zones  atomic.Pointer[map[string]*zone]
+	adding sync.Mutex
+
+	trust      atomic.Pointer[bundle.Trust]
+	trusting   sync.Mutex
+	generation atomic.Uint64
+	reached    atomic.Int64
+
+	background context.Context
+	loads      sync.WaitGroup
+	reportNow  chan struct{}
+	synced     atomic.Bool
+	isReady    atomic.Bool
+	ready      chan struct{}
+	readyOnce  sync.Once
+}
+
+// New prepares a daemon: it opens the state directory and the spool, loads what
+// can be verified without the admin side, and opens the listeners. Close it by
+// running it, or with Close where it is not run.
+func New(cfg Config) (_ *Daemon, err error) {
+	if err := cfg.prepare(); err != nil {
+		return nil, fmt.Errorf("daemon configuration: %w", err)
+	}
+	d := &Daemon{
+		cfg: cfg, log: cfg.Logger, tracer: cfg.TracerProvider.Tracer("github.com/caracalai/caracald/daemon"),
+		up: newUpstream(&cfg), reportNow: make(chan struct{}, 1), ready: make(chan struct{}),
+	}
+	d.zones.Store(&map[string]*zone{})
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	m, meter, err := newMetrics(cfg.MeterProvider)
+	if err != nil {
+		return nil, fmt.Errorf("making the metrics: %w", err)
+	}
+	d.metrics = m
+	if d.state, err = openState(cfg.StateDir); err != nil {
+		return nil, err
+	}
+	// The spool's lock keeps a second daemon out of the whole directory.
+	d.spool, err = audit.OpenSpool(audit.SpoolOptions{
+		Dir: filepath.Join(cfg.StateDir, "spool"), MaxBytes: cfg.SpoolMaxBytes, Durability: cfg.SpoolDurability, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the audit spool: %w", err)
+	}
+	if err := d.state.sweep(); err != nil {
+		return nil, err
+	}
+	if d.id, err = d.state.daemonID(); err != nil {
+		return nil, err
+	}
+	if d.maskKey, err = d.state.maskKey(); err != nil {
+		return nil, err
+	}
+	if d.cache, err = cache.New[*cached](cache.Options{MaxBytes: cfg.CacheBytes}); err != nil {
+		return nil, fmt.Errorf("making the cache: %w", err)
+	}
+	trust, err := d.bootTrust()
+	if err != nil {
+		return nil, err
+	}
+	if trust != nil {
+		d.trust.Store(trust)
+		if err := d.bootAll(context.Background()); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.observe(meter); err != nil {
+		return nil, fmt.Errorf("making the metrics: %w", err)
+	}
+	if d.server, err = d.listen(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Run serves until ctx ends, and then stops in order: no new requests, those
+// under way are answered, audit is shipped for a bounded time.
+func (d *Daemon) Run(ctx context.Context) error {
+	background, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d.background = background
+	d.checkReady()
+	var work sync.WaitGroup
+	work.Go(func() { d.watch(background) })
+	work.Go(func() { d.report(background) })
+	shipping, stopShipping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopShipping()
+	shipped := make(chan struct{})
+	go func() {
+		defer close(shipped)
+		d.ship(shipping)
+	}()
+	failed := d.server.start()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	err = errors.Join(err, d.server.stop())
+	cancel()
+	work.Wait()
+	d.loads.Wait()
+	stopShipping()
+	<-shipped
+	return errors.Join(err, d.Close())
+}
+
+// Close gives back what New took. Run does it by itself.
+func (d *Daemon) Close() error {
+	var failed []error
+	if d.server != nil {
+		failed = append(failed, d.server.close())
+	}
+	if d.spool != nil {
+		failed = append(failed, d.spool.Close())
+	}
+	d.cache.Close()
+	d.up.client.CloseIdleConnections()
+	return errors.Join(failed...)
+}
+
+// Ready is closed once the daemon is ready for the first time: every configured
+// zone is loaded or known to be empty; without configured zones, once it knows
+// which there are and has each.
+func (d *Daemon) Ready() <-chan struct{} { return d.ready }
+
+// Addr is the TCP address of the decision API, nil where there is none.
+func (d *Daemon) Addr() net.Addr { return d.server.addr() }
+
+// ID is the id under which the admin side knows the daemon.
+func (d *Daemon) ID() string { return d.id }
+
+// serves tells whether a zone is among those to serve.
+func (d *Daemon) serves(id string) bool {
+	return len(d.cfg.Zones) == 0 || slices.Contains(d.cfg.Zones, id)
+}
+
+// zone gives the zone of an id, and makes it when it is new.
+func (d *Daemon) zone(id string) *zone {
+	d.adding.Lock()
+	defer d.adding.Unlock()
+	all := *d.zones.Load()
+	if z, ok := all[id]; ok {
+		return z
+	}
+	more := maps.Clone(all)
+	z := &zone{id: id, seen: -1}
+	more[id] = z
+	d.zones.Store(&more)
+	return z
+}
+
+// checkReady works out whether the daemon is ready.
+func (d *Daemon) checkReady() {
+	all := *d.zones.Load()
+	ready := true
+	if len(d.cfg.Zones) > 0 {
+		for _, id := range d.cfg.Zones {
+			z, ok := all[id]
+			ready = ready && ok && z.current.Load() != nil
+		}
+	} else {
+		for _, z := range all {
+			ready = ready && z.current.Load() != nil
+		}
+		// Kept zones are enough to begin with: the admin side may be away.
+		ready = ready && (d.synced.Load() || len(all) > 0)
+	}
+	d.isReady.Store(ready)
+	if ready {
+		d.readyOnce.Do(func() { close(d.ready) })
+	}
+}

@@ -1,0 +1,132 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// metrics are the daemon's instruments. Attribute sets of the hot path are made
+// once for each zone and outcome.
+type metrics struct {
+	decisions     metric.Int64Counter
+	latency       metric.Float64Histogram
+	refusals      metric.Int64Counter
+	loads         metric.Float64Histogram
+	swaps         metric.Float64Histogram
+	loadFailures  metric.Int64Counter
+	watchFailures metric.Int64Counter
+	pointers      metric.Int64Counter
+	shippedCount  metric.Int64Counter
+	shippedBytes  metric.Int64Counter
+}
+
+// decisionBounds are the histogram's buckets, in seconds: a decision takes
+// microseconds, a durable record milliseconds.
+var decisionBounds = []float64{10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1}
+
+func newMetrics(provider metric.MeterProvider) (*metrics, metric.Meter, error) {
+	m := provider.Meter("github.com/caracalai/caracald/daemon")
+	var out metrics
+	var failed []error
+	counter := func(into *metric.Int64Counter, name, unit, description string) {
+		c, err := m.Int64Counter(name, metric.WithUnit(unit), metric.WithDescription(description))
+		*into = c
+		failed = append(failed, err)
+	}
+	histogram := func(into *metric.Float64Histogram, name, description string, bounds ...float64) {
+		h, err := m.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(description), metric.WithExplicitBucketBoundaries(bounds...))
+		*into = h
+		failed = append(failed, err)
+	}
+	counter(&out.decisions, "caracal.daemon.decisions", "{decision}", "Decisions answered, by zone, decision and evaluation status.")
+	counter(&out.refusals, "caracal.daemon.refusals", "{request}", "Requests refused without a decision, by code.")
+	counter(&out.loadFailures, "caracal.daemon.load_failures", "{load}", "Versions that could not be loaded, by zone.")
+	counter(&out.watchFailures, "caracal.daemon.watch_failures", "{poll}", "Long polls that failed.")
+	counter(&out.pointers, "caracal.daemon.pointers", "{pointer}", "New pointers taken in, by zone.")
+	counter(&out.shippedCount, "caracal.daemon.audit_shipped", "{record}", "Audit records that the admin side has taken.")
+	counter(&out.shippedBytes, "caracal.daemon.audit_shipped_bytes", "By", "Compressed bytes of shipped batches.")
+	histogram(&out.latency, "caracal.daemon.decision_duration", "Time from an input to its answer, its durable record included.", decisionBounds...)
+	histogram(&out.loads, "caracal.daemon.load_duration", "Time to verify, compile and swap a pointer in.", 1e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 5)
+	histogram(&out.swaps, "caracal.daemon.swap_duration", "Time of the swap alone.", 1e-6, 5e-6, 10e-6, 50e-6, 100e-6, 1e-3)
+	return &out, m, errors.Join(failed...)
+}
+
+// observe registers what is read when it is asked for.
+func (d *Daemon) observe(m metric.Meter) error {
+	var failed []error
+	gauge := func(name, unit, description string) metric.Int64ObservableGauge {
+		g, err := m.Int64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description))
+		failed = append(failed, err)
+		return g
+	}
+	counter := func(name, unit, description string) metric.Int64ObservableCounter {
+		c, err := m.Int64ObservableCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
+		failed = append(failed, err)
+		return c
+	}
+	depth := gauge("caracal.daemon.spool_depth", "{record}", "Audit records that are not shipped yet.")
+	size := gauge("caracal.daemon.spool_size", "By", "Bytes of the audit spool.")
+	gaps := counter("caracal.daemon.audit_gaps", "{record}", "Records that could not be kept.")
+	hits := counter("caracal.daemon.cache_hits", "{lookup}", "Decisions answered from the cache.")
+	misses := counter("caracal.daemon.cache_misses", "{lookup}", "Decisions that had to be evaluated.")
+	sequence := gauge("caracal.daemon.pointer_sequence", "{sequence}", "Sequence of the pointer that is served, by zone.")
+	age, err := m.Float64ObservableGauge("caracal.daemon.pointer_age", metric.WithUnit("s"), metric.WithDescription("Time since the served pointer was issued, by zone."))
+	failed = append(failed, err)
+	if err := errors.Join(failed...); err != nil {
+		return err
+	}
+	_, err = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		s := d.spool.Stats()
+		o.ObserveInt64(depth, int64(s.Depth))
+		o.ObserveInt64(size, s.Bytes)
+		o.ObserveInt64(gaps, int64(s.Gaps))
+		c := d.cache.Stats()
+		o.ObserveInt64(hits, int64(c.Hits))
+		o.ObserveInt64(misses, int64(c.Misses))
+		now := d.cfg.Now()
+		for _, z := range *d.zones.Load() {
+			if snap := z.current.Load(); snap != nil {
+				of := metric.WithAttributes(attribute.String("zone", z.id))
+				o.ObserveInt64(sequence, snap.pointer.Sequence, of)
+				o.ObserveFloat64(age, now.Sub(snap.pointer.IssuedAt).Seconds(), of)
+			}
+		}
+		return nil
+	}, depth, size, gaps, hits, misses, sequence, age)
+	return err
+}
+
+func (m *metrics) decided(ctx context.Context, zone, decision, status string, took time.Duration) {
+	of := metric.WithAttributeSet(attribute.NewSet(attribute.String("zone", zone), attribute.String("decision", decision), attribute.String("status", status)))
+	m.decisions.Add(ctx, 1, of)
+	m.latency.Record(ctx, took.Seconds(), of)
+}
+
+func (m *metrics) refused(ctx context.Context, code string) {
+	m.refusals.Add(ctx, 1, metric.WithAttributes(attribute.String("code", code)))
+}
+
+func (m *metrics) loaded(ctx context.Context, zone string, took, swap time.Duration) {
+	of := metric.WithAttributes(attribute.String("zone", zone))
+	m.loads.Record(ctx, took.Seconds(), of)
+	m.swaps.Record(ctx, swap.Seconds(), of)
+}
+
+func (m *metrics) loadFailed(ctx context.Context, zone string) {
+	m.loadFailures.Add(ctx, 1, metric.WithAttributes(attribute.String("zone", zone)))
+}
+
+func (m *metrics) pointerSeen(ctx context.Context, zone string) {
+	m.pointers.Add(ctx, 1, metric.WithAttributes(attribute.String("zone", zone)))
+}
+
+func (m *metrics) watchFailed(ctx context.Context) { m.watchFailures.Add(ctx, 1) }
+
+func (m *metrics) shipped(ctx context.Context, records, bytes int) {
+	m.shippedCount.Add(ctx, int64(records))
+	m.shippedBytes.Add(ctx, int64(bytes))
+}

@@ -1,0 +1,323 @@
+package daemon
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
+)
+
+// server is the decision API on its listeners.
+type server struct {
+	d       *Daemon
+	tcp     net.Listener
+	unix    net.Listener
+	socket  string
+	http    []*fasthttp.Server
+	tokens  [][sha256.Size]byte
+	metrics fasthttp.RequestHandler
+	busy    atomic.Int64
+}
+
+// listen opens the configured listeners.
+func (d *Daemon) listen() (_ *server, err error) {
+	s := &server{d: d}
+	for _, t := range d.cfg.DecideTokens {
+		s.tokens = append(s.tokens, sha256.Sum256([]byte(t)))
+	}
+	if d.cfg.Metrics != nil {
+		s.metrics = fasthttpadaptor.NewFastHTTPHandler(d.cfg.Metrics)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if addr := d.cfg.DecideAddr; addr != "" {
+		if s.tcp, err = net.Listen("tcp", addr); err != nil {
+			return nil, fmt.Errorf("listening for decisions: %w", err)
+		}
+		if d.cfg.DecideTLS != nil {
+			s.tcp = tls.NewListener(s.tcp, d.cfg.DecideTLS)
+		}
+	}
+	if path := d.cfg.DecideSocket; path != "" {
+		if s.unix, err = listenUnix(path); err != nil {
+			return nil, fmt.Errorf("listening for decisions: %w", err)
+		}
+		s.socket = path
+	}
+	return s, nil
+}
+
+// listenUnix opens a socket. One that nobody listens on any more is replaced.
+func listenUnix(path string) (net.Listener, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	case info.Mode()&fs.ModeSocket == 0:
+		return nil, fmt.Errorf("%s is there and is no socket", path)
+	default:
+		if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+			return nil, errors.Join(fmt.Errorf("%s is in use by another process", path), c.Close())
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func (s *server) addr() net.Addr {
+	if s.tcp == nil {
+		return nil
+	}
+	return s.tcp.Addr()
+}
+
+// start serves on all listeners. What it gives back tells when one of them fails.
+func (s *server) start() <-chan error {
+	failed := make(chan error, 2)
+	serve := func(l net.Listener, guarded bool) {
+		h := &fasthttp.Server{
+			Handler:                      s.handler(guarded),
+			ErrorHandler:                 badRequest,
+			Name:                         "caracald",
+			MaxRequestBodySize:           max(s.d.cfg.MaxInputBytes, s.d.cfg.MaxBatchBytes),
+			ReadTimeout:                  30 * time.Second,
+			WriteTimeout:                 30 * time.Second,
+			IdleTimeout:                  2 * time.Minute,
+			ReadBufferSize:               16 << 10,
+			NoDefaultDate:                true,
+			NoDefaultContentType:         true,
+			DisablePreParseMultipartForm: true,
+			CloseOnShutdown:              true,
+			Logger:                       quiet{s.d},
+		}
+		s.http = append(s.http, h)
+		go func() {
+			if err := h.Serve(l); err != nil {
+				failed <- fmt.Errorf("serving decisions: %w", err)
+			}
+		}()
+	}
+	if s.tcp != nil {
+		serve(s.tcp, len(s.tokens) > 0)
+		s.d.log.Info("decisions are served", "address", s.tcp.Addr().String())
+	}
+	if s.unix != nil {
+		serve(s.unix, false)
+		s.d.log.Info("decisions are served", "socket", s.socket)
+	}
+	return failed
+}
+
+// stop lets the requests under way finish.
+func (s *server) stop() error {
+	var failed []error
+	for _, h := range s.http {
+		failed = append(failed, h.Shutdown())
+	}
+	return errors.Join(failed...)
+}
+
+// close gives the listeners back; a socket's file goes with it.
+func (s *server) close() error {
+	var failed []error
+	for _, l := range []net.Listener{s.tcp, s.unix} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// quiet passes fasthttp's log on: it is about callers that break off.
+type quiet struct{ d *Daemon }
+
+func (q quiet) Printf(format string, args ...any) {
+	q.d.log.Debug("http: " + fmt.Sprintf(format, args...))
+}
+
+// problem is a refusal: an answer without a decision.
+type problem struct {
+	status int
+	code   string
+	reason string
+}
+
+func (p *problem) Error() string { return p.code + ": " + p.reason }
+
+func refuse(status int, code, format string, args ...any) *problem {
+	return &problem{status, code, fmt.Sprintf(format, args...)}
+}
+
+// errorBody is the shape of every refusal.
+type errorBody struct {
+	Code        string `json:"error"`
+	Description string `json:"error_description"`
+}
+
+func (p *problem) body() errorBody { return errorBody{p.code, p.reason} }
+
+func writeProblem(ctx *fasthttp.RequestCtx, p *problem) {
+	data, err := json.Marshal(p.body())
+	if err != nil { // two strings cannot fail
+		data = []byte(`{"error":"internal_error","error_description":""}`)
+	}
+	ctx.Response.ResetBody()
+	ctx.SetStatusCode(p.status)
+	ctx.SetContentType("application/json")
+	ctx.SetBody(data)
+}
+
+// badRequest answers what fasthttp could not read.
+func badRequest(ctx *fasthttp.RequestCtx, err error) {
+	var small *fasthttp.ErrSmallBuffer
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		writeProblem(ctx, refuse(fasthttp.StatusRequestEntityTooLarge, "payload_too_large", "the body is too long"))
+	case errors.As(err, &small):
+		writeProblem(ctx, refuse(fasthttp.StatusRequestHeaderFieldsTooLarge, "headers_too_large", "the headers are too long"))
+	default:
+		writeProblem(ctx, refuse(fasthttp.StatusBadRequest, "bad_request", "the request could not be read"))
+	}
+	ctx.SetConnectionClose()
+}
+
+const dataPath = "/v1/data/caracal/authz/result"
+
+// handler answers the decision API. guarded asks for a bearer token, except for
+// health and readiness.
+func (s *server) handler(guarded bool) fasthttp.RequestHandler {
+	d := s.d
+	posts := map[string]func(*fasthttp.RequestCtx, *request) *problem{
+		"/v1/decide":             d.handleDecide,
+		"/v1/decide/batch":       d.handleBatch,
+		dataPath:                 d.handleData,
+		"/access/v1/evaluation":  d.handleEvaluation,
+		"/access/v1/evaluations": d.handleEvaluations,
+	}
+	return func(ctx *fasthttp.RequestCtx) {
+		path := string(ctx.Path())
+		if handle, ok := posts[path]; ok {
+			if p := s.post(ctx, guarded, handle); p != nil {
+				d.metrics.refused(d.background, p.code)
+				writeProblem(ctx, p)
+			}
+			return
+		}
+		get := ctx.IsGet() || ctx.IsHead()
+		switch {
+		case path == "/healthz" && get:
+			writeJSON(ctx, []byte(`{"status":"ok"}`))
+		case path == "/readyz" && get:
+			d.handleReady(ctx)
+		case guarded && !s.authorized(ctx):
+			writeProblem(ctx, unauthorized)
+		case path == "/metrics" && get && s.metrics != nil:
+			s.metrics(ctx)
+		case strings.HasPrefix(path, "/v1/zones/") && strings.HasSuffix(path, "/status") && get:
+			d.handleStatus(ctx, strings.TrimSuffix(strings.TrimPrefix(path, "/v1/zones/"), "/status"))
+		case path == "/healthz" || path == "/readyz" || path == "/metrics" || strings.HasPrefix(path, "/v1/zones/"):
+			ctx.Response.Header.Set("Allow", "GET")
+			writeProblem(ctx, refuse(fasthttp.StatusMethodNotAllowed, "method_not_allowed", "this takes GET"))
+		default:
+			writeProblem(ctx, refuse(fasthttp.StatusNotFound, "not_found", "there is nothing at this path"))
+		}
+	}
+}
+
+var unauthorized = refuse(fasthttp.StatusUnauthorized, "unauthorized", "a valid bearer token is required")
+
+func (s *server) authorized(ctx *fasthttp.RequestCtx) bool {
+	scheme, secret, _ := strings.Cut(string(ctx.Request.Header.Peek("Authorization")), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return false
+	}
+	hash := sha256.Sum256([]byte(strings.TrimSpace(secret)))
+	good := 0
+	for i := range s.tokens { // all of them, so that time tells nothing
+		good |= subtle.ConstantTimeCompare(hash[:], s.tokens[i][:])
+	}
+	return good == 1
+}
+
+// post runs a call that decides: within the bounds, and never as a panic.
+func (s *server) post(ctx *fasthttp.RequestCtx, guarded bool, handle func(*fasthttp.RequestCtx, *request) *problem) (p *problem) {
+	rq := newRequest(ctx)
+	ctx.Response.Header.Set("X-Request-Id", rq.id)
+	if !ctx.IsPost() {
+		ctx.Response.Header.Set("Allow", "POST")
+		return refuse(fasthttp.StatusMethodNotAllowed, "method_not_allowed", "this takes POST")
+	}
+	if guarded && !s.authorized(ctx) {
+		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
+		return unauthorized
+	}
+	if s.busy.Add(1) > int64(s.d.cfg.MaxConcurrent) {
+		s.busy.Add(-1)
+		ctx.Response.Header.Set("Retry-After", "1")
+		return refuse(fasthttp.StatusServiceUnavailable, "overloaded", "more than %d requests are under way", s.d.cfg.MaxConcurrent)
+	}
+	defer s.busy.Add(-1)
+	defer func() {
+		if r := recover(); r != nil {
+			s.d.log.Error("panic in a request", "panic", r, "request_id", rq.id)
+			p = refuse(fasthttp.StatusInternalServerError, "internal_error", "the daemon failed; its log has the cause under request id %s", rq.id)
+		}
+	}()
+	return handle(ctx, rq)
+}
+
+func writeJSON(ctx *fasthttp.RequestCtx, data []byte) {
+	ctx.SetContentType("application/json")
+	ctx.SetBody(data)
+}
+
+func (d *Daemon) handleReady(ctx *fasthttp.RequestCtx) {
+	d.checkReady()
+	if !d.isReady.Load() {
+		writeProblem(ctx, refuse(fasthttp.StatusServiceUnavailable, "not_ready", "a zone is not loaded yet"))
+		return
+	}
+	writeJSON(ctx, []byte(`{"status":"ready"}`))
+}
+
+func (d *Daemon) handleStatus(ctx *fasthttp.RequestCtx, id string) {
+	z, ok := (*d.zones.Load())[id]
+	if !ok {
+		writeProblem(ctx, refuse(fasthttp.StatusNotFound, "zone_not_found", "this daemon knows no zone %.128q", id))
+		return
+	}
+	data, err := json.Marshal(z.status(d.cfg.Now()))
+	if err != nil {
+		d.log.Error("encoding a status", "error", err)
+		writeProblem(ctx, refuse(fasthttp.StatusInternalServerError, "internal_error", "the status could not be encoded"))
+		return
+	}
+	writeJSON(ctx, data)
+}

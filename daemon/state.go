@@ -1,0 +1,215 @@
+package daemon
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/caracalai/caracald/bundle"
+)
+
+// state is the directory in which a daemon keeps what it needs to start without
+// the admin side. Nothing in it is trusted: it is verified again when it is read.
+// The audit spool in it holds the lock that keeps a second daemon out.
+type state struct{ dir string }
+
+func openState(dir string) (state, error) {
+	s := state{dir}
+	for _, sub := range []string{"", "zones", "bundles", "trust"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			return s, fmt.Errorf("preparing the state directory: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// write replaces a file whole or not at all, and returns when that is durable.
+func (s state) write(name string, data []byte) (err error) {
+	path := filepath.Join(s.dir, name)
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("writing %s: %w", path, err)
+		}
+	}()
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*") // with mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (s state) read(name string) ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil {
+		return nil, fmt.Errorf("reading the state: %w", err)
+	}
+	return data, nil
+}
+
+// setAside renames what cannot be used, so that a person can look at it and
+// nothing reads it again.
+func (s state) setAside(name string) error {
+	path := filepath.Join(s.dir, name)
+	if err := os.Rename(path, path+".corrupt"); err != nil {
+		return fmt.Errorf("setting %s aside: %w", path, err)
+	}
+	return nil
+}
+
+// sweep removes what writing left behind when the process was killed.
+func (s state) sweep() error {
+	for _, sub := range []string{"", "zones", "bundles", "trust"} {
+		left, err := filepath.Glob(filepath.Join(s.dir, sub, ".tmp-*"))
+		if err != nil {
+			return err
+		}
+		for _, path := range left {
+			if err := os.Remove(path); err != nil {
+				return fmt.Errorf("sweeping the state directory: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// kept reads a small file, and makes it when there is none.
+func (s state) kept(name string, create func() ([]byte, error)) ([]byte, error) {
+	data, err := s.read(name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return data, err
+	}
+	if data, err = create(); err != nil {
+		return nil, err
+	}
+	return data, s.write(name, data)
+}
+
+// daemonID is this daemon's id: a UUIDv7 made on the first start.
+func (s state) daemonID() (string, error) {
+	data, err := s.kept("daemon-id", func() ([]byte, error) {
+		id, err := uuid.NewV7()
+		return []byte(id.String() + "\n"), err
+	})
+	if err != nil {
+		return "", err
+	}
+	id, err := uuid.ParseBytes(bytes.TrimSpace(data))
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", filepath.Join(s.dir, "daemon-id"), err)
+	}
+	return id.String(), nil
+}
+
+// maskKey is the key of the digests that stand for masked values.
+func (s state) maskKey() ([]byte, error) {
+	key, err := s.kept("mask-key", func() ([]byte, error) {
+		key := make([]byte, 32)
+		_, err := rand.Read(key)
+		return key, err
+	})
+	if err == nil && len(key) != 32 {
+		err = fmt.Errorf("%s has %d bytes, not 32", filepath.Join(s.dir, "mask-key"), len(key))
+	}
+	return key, err
+}
+
+func zoneName(id string) string     { return filepath.Join("zones", id+".json") }
+func bundleName(hash string) string { return filepath.Join("bundles", hash) }
+func rootName(version int64) string {
+	return filepath.Join("trust", fmt.Sprintf("%010d.json", version))
+}
+
+// zones lists the ids of the zones that are kept.
+func (s state) zones() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, "zones"))
+	if err != nil {
+		return nil, fmt.Errorf("reading the state: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok && idPattern.MatchString(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+func (s state) readZone(id string) (zoneFile, error) {
+	var f zoneFile
+	data, err := s.read(zoneName(id))
+	if err != nil {
+		return f, err
+	}
+	if err := json.Unmarshal(data, &f); err != nil {
+		return f, fmt.Errorf("reading the state of zone %s: %w: %w", id, bundle.ErrFormat, err)
+	}
+	return f, nil
+}
+
+func (s state) writeZone(id string, f zoneFile) error {
+	data, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("keeping zone %s: %w", id, err)
+	}
+	return s.write(zoneName(id), data)
+}
+
+// roots are the kept trust roots, oldest first.
+func (s state) roots() ([]json.RawMessage, error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, "trust"))
+	if err != nil {
+		return nil, fmt.Errorf("reading the state: %w", err)
+	}
+	var roots []json.RawMessage
+	for _, e := range entries { // in the order of their names
+		if !strings.HasSuffix(e.Name(), ".json") {
+			continue
+		}
+		data, err := s.read(filepath.Join("trust", e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		roots = append(roots, data)
+	}
+	return roots, nil
+}
+
+// forgetBundles removes the bundles that are not among the hashes.
+func (s state) forgetBundles(keep []string) error {
+	entries, err := os.ReadDir(filepath.Join(s.dir, "bundles"))
+	if err != nil {
+		return fmt.Errorf("reading the state: %w", err)
+	}
+	for _, e := range entries {
+		if hashPattern.MatchString(e.Name()) && !slices.Contains(keep, e.Name()) {
+			if err := os.Remove(filepath.Join(s.dir, "bundles", e.Name())); err != nil {
+				return fmt.Errorf("removing an old bundle: %w", err)
+			}
+		}
+	}
+	return nil
+}
