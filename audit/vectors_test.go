@@ -172,18 +172,11 @@ type spoolVectors struct {
 }
 
 func TestSpoolVector(t *testing.T) {
-	var v spoolVectors
 	if *update {
-		v = newSpoolVector(t)
-		writeVectors(t, "spool.json", v)
+		writeVectors(t, "spool.json", newSpoolVector(t))
 	}
-	readVectors(t, "spool.json", &v)
 	dir := t.TempDir()
-	for name, data := range v.Files {
-		if err := os.WriteFile(filepath.Join(dir, name), unhex(t, data), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	v := writeSpoolVector(t, dir)
 	s := openSpool(t, audit.SpoolOptions{Dir: dir})
 	if st := s.Stats(); st.Epoch != v.Epoch || st.AckedOffset != v.AckedOffset || st.NextOffset != v.NextOffset {
 		t.Fatalf("%+v, want %s, %d, %d", st, v.Epoch, v.AckedOffset, v.NextOffset)
@@ -200,6 +193,18 @@ func TestSpoolVector(t *testing.T) {
 			t.Errorf("record %d: %+v, want %+v", i, b.Records[i], want)
 		}
 	}
+}
+
+// writeSpoolVector makes a directory what the vector says.
+func writeSpoolVector(t testing.TB, dir string) (v spoolVectors) {
+	t.Helper()
+	readVectors(t, "spool.json", &v)
+	for name, data := range v.Files {
+		if err := os.WriteFile(filepath.Join(dir, name), unhex(t, data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return v
 }
 
 // newSpoolVector makes a spool of three records, the first acknowledged.
@@ -277,7 +282,7 @@ func TestMaskVectors(t *testing.T) {
 	writeVectors(t, "mask.json", v)
 }
 
-func unhex(t *testing.T, s string) []byte {
+func unhex(t testing.TB, s string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(s)
 	if err != nil {
@@ -286,7 +291,7 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-func readVectors(t *testing.T, name string, into any) {
+func readVectors(t testing.TB, name string, into any) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
