@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -22,13 +23,20 @@ var (
 	ErrChanged = errors.New("changed meanwhile")
 	// ErrImmutable is matched when the database refused to rewrite what was published.
 	ErrImmutable = errors.New("immutable")
+	// ErrChain is matched when a batch of events does not continue the daemon's hash chain. It is an ErrChanged too.
+	ErrChain = fmt.Errorf("hash chain does not continue: %w", ErrChanged)
 )
 
 // Store keeps the control plane's state. Methods are safe for concurrent use.
+//
+// Times are kept to the microsecond, in UTC. Lists are newest first unless said otherwise; a limit of 0 or less does not
+// bound them. A json.RawMessage that is empty is read back as null, those of events as they were.
 type Store interface {
 	// View runs f on one consistent snapshot.
 	View(ctx context.Context, f func(Reader) error) error
-	// Update runs f in one transaction; when it returns nil everything f did is durable, otherwise nothing of it happened.
+	// Update runs f in one transaction; when it returns nil everything f did is durable, otherwise nothing of it happened,
+	// also when f panics or ctx ends. A write that the database refused makes Update fail, even where f returns nil.
+	// f must use the Tx only, never the Store: Updates wait for each other.
 	Update(ctx context.Context, f func(Tx) error) error
 	// Events is the audit half of the store.
 	Events() Events
@@ -112,11 +120,13 @@ type Tx interface {
 	InsertSetVersion(ctx context.Context, v SetVersion, policyVersionIDs []string, b Bundle) error
 
 	// MovePointer writes the zone's new pointer and its activation. The pointer's sequence must be one more
-	// than the stored one (0 where there is none), otherwise ErrChanged.
+	// than the stored one (0 where there is none), otherwise ErrChanged. A version it names must be one of the
+	// zone and set with the same hashes, otherwise ErrNotFound.
 	MovePointer(ctx context.Context, p Pointer, a Activation) error
-	// ResignPointer replaces the envelope, settings and times of the pointer with the same sequence; ErrChanged otherwise.
+	// ResignPointer replaces the envelope, settings and times of the pointer with the same sequence and an earlier
+	// IssuedAt; ErrChanged otherwise.
 	ResignPointer(ctx context.Context, p Pointer) error
-	// MarkOutbox records an attempt to dispatch an activation; lastErr "" means it was dispatched.
+	// MarkOutbox records an attempt to dispatch an activation; lastErr "" means it was dispatched, which stays so.
 	MarkOutbox(ctx context.Context, activationID string, at time.Time, lastErr string) error
 
 	InsertToken(ctx context.Context, t Token) error
@@ -124,6 +134,7 @@ type Tx interface {
 	TouchToken(ctx context.Context, id string, at time.Time) error
 
 	PutDaemon(ctx context.Context, d Daemon) error
+	// PutReceipt replaces the daemon's receipt for the zone, unless that is newer.
 	PutReceipt(ctx context.Context, r Receipt) error
 
 	// AppendAdminEvent chains and inserts the event; ChainSeq and ChainHash are set by the store.
@@ -137,7 +148,9 @@ type Tx interface {
 type Events interface {
 	// Append stores one batch's records in one transaction, idempotent by daemon, epoch and offset: records below
 	// NextOffset are skipped. A batch that begins beyond it is stored too, and the hole is recorded. ErrChanged when a
-	// batch begins at NextOffset and its PrevHash is not the Hash stored with the batch before (zero where there is none).
+	// batch begins at NextOffset and its PrevHash is not the Hash stored with the batch before (zero where there is none);
+	// it is ErrChain then. An event whose ID and OccurredAt another event of its zone has is stored under a new ID, so
+	// that each has its own place in lists. Records' DaemonID, Epoch, Offset and IngestedAt are the batch's.
 	Append(ctx context.Context, b EventBatch) (AppendResult, error)
 	// NextOffset is the first offset not yet stored from a daemon's epoch, 0 where nothing is.
 	NextOffset(ctx context.Context, daemonID, epoch string) (uint64, error)

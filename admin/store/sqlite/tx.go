@@ -1,9 +1,7 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,21 +13,20 @@ import (
 // tx reads and writes in one transaction.
 type tx struct {
 	reader
-	tx *sql.Tx
 	// moved is set when a pointer was written.
 	moved *bool
 }
 
 func (t *tx) exec(ctx context.Context, query string, args ...any) error {
-	_, err := t.tx.ExecContext(ctx, query, args...)
-	return translate(err)
+	_, err := t.t.exec(ctx, query, args...)
+	return err
 }
 
 // change is exec for a statement that must change one row; none is orElse.
 func (t *tx) change(ctx context.Context, orElse error, query string, args ...any) error {
-	result, err := t.tx.ExecContext(ctx, query, args...)
+	result, err := t.t.exec(ctx, query, args...)
 	if err != nil {
-		return translate(err)
+		return err
 	}
 	n, err := result.RowsAffected()
 	if err == nil && n == 0 {
@@ -37,9 +34,6 @@ func (t *tx) change(ctx context.Context, orElse error, query string, args ...any
 	}
 	return err
 }
-
-// document is JSON as the files keep it: "null" where there is none.
-func document(raw json.RawMessage) string { return cmp.Or(string(raw), "null") }
 
 func (t *tx) InsertZone(ctx context.Context, z store.Zone) error {
 	return t.exec(ctx, `INSERT INTO zones (id, name, slug, settings, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)`,
@@ -56,6 +50,9 @@ func (t *tx) ArchiveZone(ctx context.Context, id string, at time.Time) error {
 }
 
 func (t *tx) InsertPolicy(ctx context.Context, p store.Policy, v store.PolicyVersion) error {
+	if _, err := t.Zone(ctx, p.ZoneID); err != nil {
+		return err
+	}
 	err := t.exec(ctx, `INSERT INTO policies (id, zone_id, name, description, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?)`,
 		p.ID, p.ZoneID, p.Name, p.Description, micros(p.CreatedAt), p.CreatedBy)
 	if err != nil {
@@ -67,7 +64,7 @@ func (t *tx) InsertPolicy(ctx context.Context, p store.Policy, v store.PolicyVer
 }
 
 func (t *tx) InsertPolicyVersion(ctx context.Context, v store.PolicyVersion) (store.PolicyVersion, error) {
-	number, err := one(ctx, t.tx, func(r row, n *int) error { return r.Scan(n) }, `SELECT coalesce((SELECT max(version) FROM policy_versions WHERE policy_id = p.id), 0) + 1
+	number, err := one(ctx, t.t, scanNumber[int], `SELECT coalesce((SELECT max(version) FROM policy_versions WHERE policy_id = p.id), 0) + 1
 		FROM policies p WHERE p.id = ? AND p.zone_id = ? AND p.archived_at IS NULL`, v.PolicyID, v.ZoneID)
 	if err != nil {
 		return v, err
@@ -83,6 +80,9 @@ func (t *tx) ArchivePolicy(ctx context.Context, zoneID, id string, at time.Time)
 }
 
 func (t *tx) InsertPolicySet(ctx context.Context, s store.PolicySet) error {
+	if _, err := t.Zone(ctx, s.ZoneID); err != nil {
+		return err
+	}
 	return t.exec(ctx, `INSERT INTO policy_sets (id, zone_id, name, description, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?)`,
 		s.ID, s.ZoneID, s.Name, s.Description, micros(s.CreatedAt), s.CreatedBy)
 }
@@ -92,7 +92,7 @@ func (t *tx) ArchivePolicySet(ctx context.Context, zoneID, id string, at time.Ti
 }
 
 func (t *tx) NextSetVersion(ctx context.Context, zoneID, setID string) (int, error) {
-	return one(ctx, t.tx, func(r row, n *int) error { return r.Scan(n) }, `SELECT coalesce((SELECT max(version) FROM set_versions WHERE policy_set_id = s.id), 0) + 1
+	return one(ctx, t.t, scanNumber[int], `SELECT coalesce((SELECT max(version) FROM set_versions WHERE policy_set_id = s.id), 0) + 1
 		FROM policy_sets s WHERE s.zone_id = ? AND s.id = ? AND s.archived_at IS NULL`, zoneID, setID)
 }
 
@@ -104,12 +104,24 @@ func (t *tx) InsertSetVersion(ctx context.Context, v store.SetVersion, policyVer
 	if v.Version != next {
 		return fmt.Errorf("inserting version %d of a set whose next is %d: %w", v.Version, next, store.ErrChanged)
 	}
-	if err := t.exec(ctx, `INSERT INTO bundles (sha256, data, envelope) VALUES (?, ?, ?) ON CONFLICT (sha256) DO NOTHING`, b.SHA256, b.Data, document(b.Envelope)); err != nil {
+	if v.BundleSHA256 != b.SHA256 {
+		return fmt.Errorf("inserting a version of bundle %s with bundle %s", v.BundleSHA256, b.SHA256)
+	}
+	for _, id := range policyVersionIDs {
+		if err := t.exists(ctx, `SELECT count(*) FROM policy_versions WHERE id = ? AND zone_id = ?`, id, v.ZoneID); err != nil {
+			return fmt.Errorf("policy version %s: %w", id, err)
+		}
+	}
+	err = t.exists(ctx, `SELECT count(*) FROM bundles WHERE sha256 = ?`, b.SHA256)
+	if errors.Is(err, store.ErrNotFound) {
+		err = t.exec(ctx, `INSERT INTO bundles (sha256, data, envelope) VALUES (?, ?, ?)`, b.SHA256, bytesOf(b.Data), document(b.Envelope))
+	}
+	if err != nil {
 		return err
 	}
 	err = t.exec(ctx, `INSERT INTO set_versions (id, policy_set_id, zone_id, version, manifest, manifest_sha256, bundle_sha256, bundle_size, schema_version, warnings, created_at, created_by)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		v.ID, v.PolicySetID, v.ZoneID, v.Version, v.Manifest, v.ManifestSHA256, v.BundleSHA256, v.BundleSize, v.SchemaVersion, document(v.Warnings), micros(v.CreatedAt), v.CreatedBy)
+		v.ID, v.PolicySetID, v.ZoneID, v.Version, bytesOf(v.Manifest), v.ManifestSHA256, v.BundleSHA256, v.BundleSize, v.SchemaVersion, document(v.Warnings), micros(v.CreatedAt), v.CreatedBy)
 	if err != nil {
 		return err
 	}
@@ -121,24 +133,45 @@ func (t *tx) InsertSetVersion(ctx context.Context, v store.SetVersion, policyVer
 	return nil
 }
 
+// exists is ErrNotFound where a query counts nothing.
+func (t *tx) exists(ctx context.Context, query string, args ...any) error {
+	n, err := one(ctx, t.t, scanNumber[int], query, args...)
+	if err == nil && n == 0 {
+		return store.ErrNotFound
+	}
+	return err
+}
+
 func (t *tx) MovePointer(ctx context.Context, p store.Pointer, a store.Activation) error {
-	current, err := t.Pointer(ctx, p.ZoneID)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		current.Sequence = -1
-	case err != nil:
+	if a.ZoneID != p.ZoneID || a.Sequence != p.Sequence {
+		return fmt.Errorf("moving the pointer of zone %s to %d with the activation of zone %s at %d", p.ZoneID, p.Sequence, a.ZoneID, a.Sequence)
+	}
+	current, err := one(ctx, t.t, scanNumber[int64], `SELECT sequence FROM pointers WHERE zone_id = ?`, p.ZoneID)
+	first := errors.Is(err, store.ErrNotFound)
+	if first {
+		current = -1
+	} else if err != nil {
 		return err
 	}
-	if p.Sequence != current.Sequence+1 || a.Sequence != p.Sequence {
-		return fmt.Errorf("moving the pointer at %d to %d: %w", current.Sequence, p.Sequence, store.ErrChanged)
+	if p.Sequence != current+1 {
+		return fmt.Errorf("moving the pointer at %d to %d: %w", current, p.Sequence, store.ErrChanged)
 	}
-	err = t.exec(ctx, `INSERT INTO pointers (`+pointerColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (zone_id) DO UPDATE SET sequence = excluded.sequence, policy_set_id = excluded.policy_set_id, version_id = excluded.version_id,
-			manifest_sha256 = excluded.manifest_sha256, bundle_sha256 = excluded.bundle_sha256, bundle_size = excluded.bundle_size,
-			envelope = excluded.envelope, issued_at = excluded.issued_at, expires_at = excluded.expires_at,
-			since = excluded.since, activated_by = excluded.activated_by, reason = excluded.reason`,
-		p.ZoneID, p.Sequence, p.PolicySetID, p.VersionID, p.ManifestSHA256, p.BundleSHA256, p.BundleSize, document(p.Envelope),
-		micros(p.IssuedAt), micros(p.ExpiresAt), micros(p.Since), p.ActivatedBy, p.Reason)
+	if p.VersionID != nil {
+		err := t.exists(ctx, `SELECT count(*) FROM set_versions WHERE id = ? AND zone_id = ? AND policy_set_id = ?
+			AND manifest_sha256 = ? AND bundle_sha256 = ?`, *p.VersionID, p.ZoneID, p.PolicySetID, p.ManifestSHA256, p.BundleSHA256)
+		if err != nil {
+			return fmt.Errorf("moving the pointer to version %s: %w", *p.VersionID, err)
+		}
+	}
+	state := []any{p.Sequence, p.PolicySetID, p.VersionID, p.ManifestSHA256, p.BundleSHA256, p.BundleSize, document(p.Envelope),
+		micros(p.IssuedAt), micros(p.ExpiresAt), micros(p.Since), p.ActivatedBy, p.Reason, p.ZoneID}
+	if first {
+		err = t.exec(ctx, `INSERT INTO pointers (sequence, policy_set_id, version_id, manifest_sha256, bundle_sha256, bundle_size, envelope,
+			issued_at, expires_at, since, activated_by, reason, zone_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, state...)
+	} else {
+		err = t.exec(ctx, `UPDATE pointers SET sequence = ?, policy_set_id = ?, version_id = ?, manifest_sha256 = ?, bundle_sha256 = ?, bundle_size = ?,
+			envelope = ?, issued_at = ?, expires_at = ?, since = ?, activated_by = ?, reason = ? WHERE zone_id = ?`, state...)
+	}
 	if err != nil {
 		return err
 	}
@@ -149,9 +182,12 @@ func (t *tx) MovePointer(ctx context.Context, p store.Pointer, a store.Activatio
 }
 
 func (t *tx) ResignPointer(ctx context.Context, p store.Pointer) error {
-	*t.moved = true
-	return t.change(ctx, store.ErrChanged, `UPDATE pointers SET envelope = ?, issued_at = ?, expires_at = ? WHERE zone_id = ? AND sequence = ? AND issued_at < ?`,
+	err := t.change(ctx, store.ErrChanged, `UPDATE pointers SET envelope = ?, issued_at = ?, expires_at = ? WHERE zone_id = ? AND sequence = ? AND issued_at < ?`,
 		document(p.Envelope), micros(p.IssuedAt), micros(p.ExpiresAt), p.ZoneID, p.Sequence, micros(p.IssuedAt))
+	if err == nil {
+		*t.moved = true
+	}
+	return err
 }
 
 func (t *tx) MarkOutbox(ctx context.Context, activationID string, at time.Time, lastErr string) error {
@@ -159,7 +195,7 @@ func (t *tx) MarkOutbox(ctx context.Context, activationID string, at time.Time, 
 	if lastErr == "" {
 		dispatched = &at
 	}
-	return t.change(ctx, store.ErrNotFound, `UPDATE activations SET attempts = attempts + 1, last_error = ?, dispatched_at = ? WHERE id = ?`,
+	return t.change(ctx, store.ErrNotFound, `UPDATE activations SET attempts = attempts + 1, last_error = ?, dispatched_at = coalesce(dispatched_at, ?) WHERE id = ?`,
 		lastErr, optional(dispatched), activationID)
 }
 
@@ -169,7 +205,7 @@ func (t *tx) InsertToken(ctx context.Context, k store.Token) error {
 		return err
 	}
 	return t.exec(ctx, `INSERT INTO tokens (`+tokenColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		k.ID, k.Name, k.Hash, string(roles), k.ZoneID, micros(k.CreatedAt), k.CreatedBy, optional(k.ExpiresAt), optional(k.RevokedAt), optional(k.LastUsedAt))
+		k.ID, k.Name, bytesOf(k.Hash), string(roles), k.ZoneID, micros(k.CreatedAt), k.CreatedBy, optional(k.ExpiresAt), optional(k.RevokedAt), optional(k.LastUsedAt))
 }
 
 func (t *tx) RevokeToken(ctx context.Context, id string, at time.Time) error {
@@ -200,30 +236,27 @@ func (t *tx) PutReceipt(ctx context.Context, p store.Receipt) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (zone_id, daemon_id) DO UPDATE SET state = excluded.state, sequence = excluded.sequence, version_id = excluded.version_id,
 			manifest_sha256 = excluded.manifest_sha256, bundle_sha256 = excluded.bundle_sha256, loaded_at = excluded.loaded_at, detail = excluded.detail,
-			serving_sequence = excluded.serving_sequence, serving_version_id = excluded.serving_version_id, reported_at = excluded.reported_at`,
+			serving_sequence = excluded.serving_sequence, serving_version_id = excluded.serving_version_id, reported_at = excluded.reported_at
+		WHERE excluded.reported_at >= receipts.reported_at`,
 		p.ZoneID, p.DaemonID, p.State, p.Sequence, p.VersionID, p.ManifestSHA256, p.BundleSHA256, optional(loaded), p.Detail, p.ServingSequence, p.ServingVersionID, micros(p.ReportedAt))
 }
 
 func (t *tx) AppendAdminEvent(ctx context.Context, e store.AdminEvent) (store.AdminEvent, error) {
-	last, err := one(ctx, t.tx, scanAdminEvent, `SELECT `+adminEventColumns+` FROM admin_events ORDER BY chain_seq DESC LIMIT 1`)
+	last, err := one(ctx, t.t, scanAdminEvent, `SELECT `+adminEventColumns+` FROM admin_events ORDER BY chain_seq DESC LIMIT 1`)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return e, err
 	}
 	e.ChainSeq = last.ChainSeq + 1
 	e.Payload = json.RawMessage(document(e.Payload))
-	if e.ChainHash, err = chainHash(last.ChainHash, e); err != nil {
-		return e, err
-	}
+	e.OccurredAt = time.UnixMicro(micros(e.OccurredAt)).UTC()
+	e.ChainHash = chainHash(last.ChainHash, e)
 	return e, t.exec(ctx, `INSERT INTO admin_events (`+adminEventColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		e.ID, e.RequestID, e.ZoneID, e.ActorID, e.ActorName, e.Action, e.EntityType, e.EntityID, e.StatusCode, string(e.Payload), micros(e.OccurredAt), e.ChainSeq, e.ChainHash)
 }
 
 func (t *tx) PutIdempotent(ctx context.Context, a store.IdempotentAnswer) error {
-	if a.Body == nil {
-		a.Body = []byte{}
-	}
 	return t.exec(ctx, `INSERT INTO idempotent_answers (actor_id, key, request_hash, status_code, body, created_at) VALUES (?, ?, ?, ?, ?, ?)`,
-		a.ActorID, a.Key, a.RequestHash, a.StatusCode, a.Body, micros(a.CreatedAt))
+		a.ActorID, a.Key, bytesOf(a.RequestHash), a.StatusCode, bytesOf(a.Body), micros(a.CreatedAt))
 }
 
 func (t *tx) DeleteIdempotentBefore(ctx context.Context, at time.Time) error {
@@ -231,5 +264,5 @@ func (t *tx) DeleteIdempotentBefore(ctx context.Context, at time.Time) error {
 }
 
 func (t *tx) PutSecret(ctx context.Context, name string, value []byte) error {
-	return t.exec(ctx, `INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
+	return t.exec(ctx, `INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, bytesOf(value))
 }

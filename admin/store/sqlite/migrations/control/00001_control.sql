@@ -192,6 +192,21 @@ CREATE TABLE secrets (
     value BLOB NOT NULL
 ) STRICT;
 
+-- How often pointers were written, so that another process learns of it cheaply.
+CREATE TABLE counters (
+    name  TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT;
+INSERT INTO counters (name, value) VALUES ('pointer_writes', 0);
+-- +goose StatementBegin
+CREATE TRIGGER pointers_begun AFTER INSERT ON pointers
+BEGIN UPDATE counters SET value = value + 1 WHERE name = 'pointer_writes'; END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER pointers_moved AFTER UPDATE ON pointers
+BEGIN UPDATE counters SET value = value + 1 WHERE name = 'pointer_writes'; END;
+-- +goose StatementEnd
+
 -- +goose StatementBegin
 CREATE TRIGGER zones_fixed BEFORE UPDATE ON zones
 WHEN NEW.id IS NOT OLD.id OR NEW.created_at IS NOT OLD.created_at OR OLD.archived_at IS NOT NULL
@@ -274,4 +289,73 @@ CREATE TRIGGER admin_events_fixed BEFORE UPDATE ON admin_events BEGIN SELECT RAI
 -- +goose StatementEnd
 -- +goose StatementBegin
 CREATE TRIGGER admin_events_kept BEFORE DELETE ON admin_events BEGIN SELECT RAISE(ABORT, 'immutable: admin_events'); END;
+-- +goose StatementEnd
+
+-- INSERT OR REPLACE removes rows without asking the triggers above, so inserting
+-- over a row is refused before that.
+-- +goose StatementBegin
+CREATE TRIGGER zones_not_replaced BEFORE INSERT ON zones
+WHEN EXISTS (SELECT 1 FROM zones WHERE id = NEW.id)
+  OR EXISTS (SELECT 1 FROM zones WHERE name = NEW.name AND archived_at IS NULL)
+  OR EXISTS (SELECT 1 FROM zones WHERE slug = NEW.slug AND archived_at IS NULL)
+BEGIN SELECT RAISE(ABORT, 'exists: zones'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER policies_not_replaced BEFORE INSERT ON policies
+WHEN EXISTS (SELECT 1 FROM policies WHERE id = NEW.id)
+  OR EXISTS (SELECT 1 FROM policies WHERE zone_id = NEW.zone_id AND name = NEW.name AND archived_at IS NULL)
+BEGIN SELECT RAISE(ABORT, 'exists: policies'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER policy_versions_not_replaced BEFORE INSERT ON policy_versions
+WHEN EXISTS (SELECT 1 FROM policy_versions WHERE id = NEW.id)
+  OR EXISTS (SELECT 1 FROM policy_versions WHERE policy_id = NEW.policy_id AND version = NEW.version)
+BEGIN SELECT RAISE(ABORT, 'exists: policy_versions'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER policy_sets_not_replaced BEFORE INSERT ON policy_sets
+WHEN EXISTS (SELECT 1 FROM policy_sets WHERE id = NEW.id)
+  OR EXISTS (SELECT 1 FROM policy_sets WHERE zone_id = NEW.zone_id AND name = NEW.name AND archived_at IS NULL)
+BEGIN SELECT RAISE(ABORT, 'exists: policy_sets'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER bundles_not_replaced BEFORE INSERT ON bundles
+WHEN EXISTS (SELECT 1 FROM bundles WHERE sha256 = NEW.sha256)
+BEGIN SELECT RAISE(ABORT, 'exists: bundles'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER set_versions_not_replaced BEFORE INSERT ON set_versions
+WHEN EXISTS (SELECT 1 FROM set_versions WHERE id = NEW.id)
+  OR EXISTS (SELECT 1 FROM set_versions WHERE policy_set_id = NEW.policy_set_id AND version = NEW.version)
+BEGIN SELECT RAISE(ABORT, 'exists: set_versions'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER set_version_policies_not_replaced BEFORE INSERT ON set_version_policies
+WHEN EXISTS (SELECT 1 FROM set_version_policies WHERE set_version_id = NEW.set_version_id AND position = NEW.position)
+BEGIN SELECT RAISE(ABORT, 'exists: set_version_policies'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER activations_not_replaced BEFORE INSERT ON activations
+WHEN EXISTS (SELECT 1 FROM activations WHERE id = NEW.id)
+  OR EXISTS (SELECT 1 FROM activations WHERE zone_id = NEW.zone_id AND sequence = NEW.sequence)
+BEGIN SELECT RAISE(ABORT, 'exists: activations'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER admin_events_not_replaced BEFORE INSERT ON admin_events
+WHEN EXISTS (SELECT 1 FROM admin_events WHERE chain_seq = NEW.chain_seq)
+  OR EXISTS (SELECT 1 FROM admin_events WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'exists: admin_events'); END;
+-- +goose StatementEnd
+-- A zone's first pointer has sequence 0, and is inserted once.
+-- +goose StatementBegin
+CREATE TRIGGER pointers_not_replaced BEFORE INSERT ON pointers
+WHEN NEW.sequence <> 0 OR EXISTS (SELECT 1 FROM pointers WHERE zone_id = NEW.zone_id)
+BEGIN SELECT RAISE(ABORT, 'immutable: pointers'); END;
+-- +goose StatementEnd
+-- UPDATE OR REPLACE removes rows just so; a zone's names are all that could meet another row's.
+-- +goose StatementBegin
+CREATE TRIGGER zones_not_replaced_by_update BEFORE UPDATE ON zones
+WHEN NEW.archived_at IS NULL AND EXISTS (SELECT 1 FROM zones
+  WHERE (name = NEW.name OR slug = NEW.slug) AND archived_at IS NULL AND id IS NOT OLD.id)
+BEGIN SELECT RAISE(ABORT, 'exists: zones'); END;
 -- +goose StatementEnd

@@ -34,7 +34,11 @@ CREATE TABLE events (
     bytes                 INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX events_request ON events (zone_id, request_id);
-CREATE INDEX events_newest ON events (zone_id, occurred_at, id);
+-- Unique, so that a position in the list names one event.
+CREATE UNIQUE INDEX events_newest ON events (zone_id, occurred_at, id);
+-- What people look for is rare: these two stay small.
+CREATE INDEX events_refused ON events (zone_id, occurred_at, id) WHERE decision <> 'allow';
+CREATE INDEX events_special ON events (zone_id, occurred_at, id) WHERE event_type <> 'decision';
 -- Ends with the row's seq by itself.
 CREATE INDEX events_tail ON events (zone_id);
 
