@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caracalai/caracald/admin/api"
+	"github.com/caracalai/caracald/admin/client"
+)
+
+func newAuditCommand(a *app) *cobra.Command {
+	return group("audit", "Audit: what was decided, why, and who changed what",
+		a.auditList(), a.auditGet(), a.auditExplain(), a.auditTail(), a.auditExport(), a.auditAdmin())
+}
+
+// auditFlags are the filters of audit events.
+type auditFlags struct {
+	since, until                 string
+	request, decision, eventType string
+}
+
+func (f *auditFlags) bind(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.since, "since", "", "only events at or after this RFC 3339 time, or so long ago (1h)")
+	cmd.Flags().StringVar(&f.until, "until", "", "only events before this RFC 3339 time, or so long ago")
+	cmd.Flags().StringVar(&f.request, "request-id", "", "only this request")
+	cmd.Flags().StringVar(&f.decision, "decision", "", "only allow or deny")
+	cmd.Flags().StringVar(&f.eventType, "type", "", "only this type: decision or audit_gap")
+}
+
+func (f *auditFlags) query() (client.AuditQuery, error) {
+	q := client.AuditQuery{RequestID: f.request, Decision: f.decision, EventType: f.eventType}
+	var err error
+	if q.Since, err = moment("since", f.since); err != nil {
+		return q, err
+	}
+	q.Until, err = moment("until", f.until)
+	return q, err
+}
+
+// moment reads a time, or how long ago it was.
+func moment(name, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil {
+		return time.Now().Add(-ago), nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return t, fmt.Errorf("%w: --%s: %q is neither an RFC 3339 time nor a duration", errUsage, name, text)
+	}
+	return t, nil
+}
+
+func (a *app) auditList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List the newest audit events", Args: noArgs}
+	var f auditFlags
+	f.bind(cmd)
+	limit := cmd.Flags().Int("limit", 50, "the most events, 1 to 500")
+	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, _ []string) error {
+		q, err := f.query()
+		if err != nil {
+			return err
+		}
+		page, err := c.Audit(ctx, zone, q, client.Page{Limit: *limit})
+		if err != nil {
+			return err
+		}
+		return a.show(page, func() error { return a.printEvents(page.Items) })
+	})
+	return cmd
+}
+
+func (a *app) printEvents(list []api.Event) error {
+	var rows [][]string
+	for _, e := range list {
+		rows = append(rows, eventRow(e))
+	}
+	return a.table([]string{"AT", "DECISION", "STATUS", "REQUEST ID", "VERSION ID", "DIAGNOSTICS"}, rows)
+}
+
+func eventRow(e api.Event) []string {
+	decision := e.Decision
+	if decision == "" {
+		decision = e.EventType
+	}
+	return []string{when(e.OccurredAt), decision, e.EvaluationStatus, e.RequestID, e.PolicySetVersionID, string(e.DiagnosticsJSON)}
+}
+
+func (a *app) auditGet() *cobra.Command {
+	return &cobra.Command{
+		Use: "get REQUEST-ID", Short: "List the events of a request", Args: args(1, 1),
+		RunE: a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
+			events, err := c.AuditByRequest(ctx, zone, list[0])
+			if err != nil {
+				return err
+			}
+			return a.show(events, func() error { return a.printEvents(events) })
+		}),
+	}
+}
+
+func (a *app) auditExplain() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "explain REQUEST-ID", Short: "Tell why a request was denied, and with which input", Args: args(1, 1),
+		Example: "  caracal audit explain REQUEST-ID --input | caracal policy-set simulate payments --input -",
+	}
+	inputOnly := cmd.Flags().Bool("input", false, "print the evaluated input of the first denial, and nothing else")
+	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
+		e, err := c.Explain(ctx, zone, list[0])
+		if err != nil {
+			return err
+		}
+		if *inputOnly {
+			if len(e.Denied) == 0 {
+				return errors.New("the request was not denied")
+			}
+			return a.print(string(e.Denied[0].PolicyInput))
+		}
+		return a.show(e, func() error {
+			if err := a.fields("request", e.RequestID, "final decision", e.FinalDecision); err != nil {
+				return err
+			}
+			for _, d := range e.Denied {
+				input, err := json.MarshalIndent(d.PolicyInput, "", "  ")
+				if err != nil {
+					return err
+				}
+				if err := a.fields("denied by", string(d.DeterminingPolicies), "diagnostics", string(d.Diagnostics), "metadata", string(d.Metadata)); err != nil {
+					return err
+				}
+				if err := a.print("input\n" + indent(string(input))); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	return cmd
+}
+
+func (a *app) auditTail() *cobra.Command {
+	cmd := &cobra.Command{Use: "tail", Short: "Follow the audit until interrupted", Args: noArgs}
+	after := cmd.Flags().String("after", "", "begin after the event of this id instead of now")
+	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, _ []string) error {
+		for e, err := range c.Tail(ctx, zone, *after) {
+			if err != nil {
+				return err
+			}
+			if a.json {
+				data, err := json.Marshal(e.Event)
+				if err != nil {
+					return err
+				}
+				if err := a.print(string(data)); err != nil {
+					return err
+				}
+				continue
+			}
+			r := eventRow(e.Event)
+			if err := a.print(fmt.Sprintf("%s  %-5s  %-8s  %s  %s", r[0], r[1], r[2], r[3], r[5])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return cmd
+}
+
+func (a *app) auditExport() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "export", Short: "Write all events that match as CSV or NDJSON", Args: noArgs,
+		Example: "  caracal audit export --format csv --since 24h -o audit.csv",
+	}
+	var f auditFlags
+	f.bind(cmd)
+	format := cmd.Flags().String("format", "ndjson", "csv or ndjson")
+	output := cmd.Flags().StringP("output", "o", "-", "file to write; - for standard output")
+	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, _ []string) error {
+		if *format != "csv" && *format != "ndjson" {
+			return fmt.Errorf("%w: --format: %q is not csv or ndjson", errUsage, *format)
+		}
+		q, err := f.query()
+		if err != nil {
+			return err
+		}
+		body, err := c.Export(ctx, zone, q, *format)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = body.Close() }()
+		if *output == "-" {
+			_, err := io.Copy(a.out, body)
+			return err
+		}
+		return a.save(*output, body, "exporting")
+	})
+	return cmd
+}
+
+// save writes a stream to a file, which is there whole or not at all.
+func (a *app) save(name string, from io.Reader, what string) (err error) {
+	part := name + ".part"
+	f, err := os.Create(part)
+	if err != nil {
+		return err
+	}
+	bar := a.progress(-1, what)
+	_, err = io.Copy(io.MultiWriter(f, bar), from)
+	err = errors.Join(err, f.Sync(), f.Close(), bar.Finish())
+	if err == nil {
+		err = os.Rename(part, name)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, errors.Join(err, os.Remove(part)))
+	}
+	return nil
+}
+
+func (a *app) auditAdmin() *cobra.Command {
+	cmd := &cobra.Command{Use: "admin", Short: "List who changed what", Args: noArgs}
+	everywhere := cmd.Flags().Bool("all-zones", false, "in every zone")
+	action := cmd.Flags().String("action", "", "only this operation, such as policy_set.activate")
+	limit := cmd.Flags().Int("limit", 50, "the most entries, 1 to 500")
+	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
+		zone := ""
+		if !*everywhere {
+			var err error
+			if zone, err = a.zone(); err != nil {
+				return err
+			}
+		}
+		page, err := c.AdminAudit(ctx, zone, client.AdminAuditQuery{Action: *action}, client.Page{Limit: *limit})
+		if err != nil {
+			return err
+		}
+		return a.show(page, func() error {
+			var rows [][]string
+			for _, e := range page.Items {
+				rows = append(rows, []string{strconv.FormatInt(e.ChainSeq, 10), when(e.OccurredAt), e.ActorName, e.Action, e.EntityID, strconv.Itoa(e.StatusCode)})
+			}
+			return a.table([]string{"SEQ", "AT", "BY", "ACTION", "ENTITY", "STATUS"}, rows)
+		})
+	})
+	return cmd
+}
