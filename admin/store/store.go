@@ -36,7 +36,7 @@ type Store interface {
 	View(ctx context.Context, f func(Reader) error) error
 	// Update runs f in one transaction; when it returns nil everything f did is durable, otherwise nothing of it happened,
 	// also when f panics or ctx ends. A write that the database refused makes Update fail, even where f returns nil.
-	// f must use the Tx only, never the Store: Updates wait for each other.
+	// Updates wait for each other: f must not call Update itself.
 	Update(ctx context.Context, f func(Tx) error) error
 	// Events is the audit half of the store.
 	Events() Events
