@@ -144,8 +144,8 @@ type evaluatedContext struct {
 	BundleSHA256        string          `json:"bundle_sha256"`
 }
 
-// evaluate decides one evaluation.
-func (d *Daemon) evaluateAuthZEN(rq *request, e evaluation) (evaluated, *problem) {
+// evaluateOne decides one evaluation.
+func (d *Daemon) evaluateOne(rq *request, e evaluation) (evaluated, *problem) {
 	raw, p := e.input()
 	if p != nil {
 		return evaluated{}, p
@@ -166,7 +166,7 @@ func (d *Daemon) handleEvaluation(ctx *fasthttp.RequestCtx, rq *request) *proble
 	if p := d.readBody(ctx, &e); p != nil {
 		return p
 	}
-	out, p := d.evaluateAuthZEN(rq, e)
+	out, p := d.evaluateOne(rq, e)
 	if p != nil {
 		return p
 	}
@@ -201,7 +201,7 @@ func (d *Daemon) handleEvaluations(ctx *fasthttp.RequestCtx, rq *request) *probl
 		return p
 	}
 	if len(body.Evaluations) == 0 { // the standard makes it a single evaluation
-		out, p := d.evaluateAuthZEN(rq, body.evaluation)
+		out, p := d.evaluateOne(rq, body.evaluation)
 		if p != nil {
 			return p
 		}
@@ -216,20 +216,34 @@ func (d *Daemon) handleEvaluations(ctx *fasthttp.RequestCtx, rq *request) *probl
 	if n := len(body.Evaluations); n > d.cfg.MaxBatch {
 		return refuse(fasthttp.StatusRequestEntityTooLarge, "payload_too_large", "/evaluations has %d evaluations; at most %d are accepted", n, d.cfg.MaxBatch)
 	}
-	results := []evaluated{}
-	for _, e := range body.Evaluations {
-		out, p := d.evaluateAuthZEN(rq, e.within(body.evaluation))
+	results := make([]evaluated, len(body.Evaluations))
+	one := func(i int) {
+		out, p := d.evaluateOne(rq, body.Evaluations[i].within(body.evaluation))
 		if p != nil {
-			var c failedContext
-			c.Error.Status, c.Error.Code, c.Error.Message = p.status, p.code, p.reason
-			out = evaluated{Context: c}
+			out = failed(p)
 		}
-		results = append(results, out)
-		if (!out.Decision && body.Options.Semantic == denyOnFirstDeny) || (out.Decision && body.Options.Semantic == permitOnFirstPermit) {
-			break
+		results[i] = out
+	}
+	crashed := func(i int, p *problem) { results[i] = failed(p) }
+	if body.Options.Semantic == executeAll {
+		d.sideBySide(rq, len(results), one, crashed)
+	} else {
+		until := body.Options.Semantic == permitOnFirstPermit
+		for i := range results {
+			if one(i); results[i].Decision == until {
+				results = results[:i+1]
+				break
+			}
 		}
 	}
 	return answerJSON(ctx, map[string][]evaluated{"evaluations": results})
+}
+
+// failed is the result of an evaluation that was refused: it denies.
+func failed(p *problem) evaluated {
+	var c failedContext
+	c.Error.Status, c.Error.Code, c.Error.Message = p.status, p.code, p.reason
+	return evaluated{Context: c}
 }
 
 // within fills in what an evaluation leaves to the request around it.

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -9,11 +8,7 @@ import (
 	jsonx "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/valyala/fasthttp"
-
-	"github.com/caracalai/caracald/bundle"
 )
-
-func sha256Hex(data []byte) string { return bundle.SHA256Hex(data) }
 
 // invalidBody is a body of the wrong shape; the error names the field.
 func invalidBody(err error) *problem {
@@ -84,29 +79,5 @@ func (d *Daemon) readBody(ctx *fasthttp.RequestCtx, into any) *problem {
 	if err := jsonx.Unmarshal(data, into); err != nil {
 		return invalidBody(err)
 	}
-	return nil
-}
-
-// handleData answers in the shape of OPA's data API.
-func (d *Daemon) handleData(ctx *fasthttp.RequestCtx, rq *request) *problem {
-	var body struct {
-		Input jsontext.Value `json:"input"`
-	}
-	if p := d.readBody(ctx, &body); p != nil {
-		return p
-	}
-	if body.Input == nil {
-		return refuse(fasthttp.StatusBadRequest, "invalid_body", "/input is required")
-	}
-	out, p := d.decide(rq, bytes.TrimSpace(body.Input))
-	if p != nil {
-		return p
-	}
-	b := append(make([]byte, 0, 1024), `{"result":{`...)
-	b = out.appendResult(b)
-	b = append(b, `},"decision_id":"`...)
-	b = append(b, out.id...)
-	ctx.SetContentType("application/json")
-	ctx.Response.SetBodyRaw(append(b, `"}`...))
 	return nil
 }

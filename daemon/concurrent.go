@@ -15,36 +15,40 @@ type answer struct {
 	problem *problem
 }
 
-// decideAll decides inputs side by side and keeps their order. That they are
-// in flight together also lets their records share one fsync.
+// decideAll decides inputs side by side and keeps their order.
 func (d *Daemon) decideAll(rq *request, inputs []jsontext.Value) []answer {
 	answers := make([]answer, len(inputs))
-	workers := min(len(inputs), max(16, 4*runtime.GOMAXPROCS(0)))
+	d.sideBySide(rq, len(inputs),
+		func(i int) { answers[i].decided, answers[i].problem = d.decide(rq, inputs[i]) },
+		func(i int, p *problem) { answers[i] = answer{problem: p} })
+	return answers
+}
+
+// sideBySide calls one for 0 to n-1, several at a time: that they are in flight
+// together also lets their records share one fsync. A panic, which would end
+// the whole process here, is given to crashed instead.
+func (d *Daemon) sideBySide(rq *request, n int, one func(i int), crashed func(i int, p *problem)) {
 	var next atomic.Int64
 	var work sync.WaitGroup
-	for range workers {
+	for range min(n, max(16, 4*runtime.GOMAXPROCS(0))) {
 		work.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(inputs) {
-					return
-				}
-				answers[i] = d.decideOne(rq, inputs[i])
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				func() {
+					defer func() {
+						if r := recover(); r != nil {
+							crashed(i, d.crash(rq, r))
+						}
+					}()
+					one(i)
+				}()
 			}
 		})
 	}
 	work.Wait()
-	return answers
 }
 
-// decideOne is decide where a panic would end the whole process.
-func (d *Daemon) decideOne(rq *request, input jsontext.Value) (a answer) {
-	defer func() {
-		if r := recover(); r != nil {
-			d.log.Error("panic in a request", "panic", r, "request_id", rq.id)
-			a = answer{problem: refuse(fasthttp.StatusInternalServerError, "internal_error", "the daemon failed; its log has the cause under request id %s", rq.id)}
-		}
-	}()
-	a.decided, a.problem = d.decide(rq, input)
-	return a
+// crash is the refusal that a panic becomes.
+func (d *Daemon) crash(rq *request, cause any) *problem {
+	d.log.Error("panic in a request", "panic", cause, "request_id", rq.id)
+	return refuse(fasthttp.StatusInternalServerError, "internal_error", "the daemon failed; its log has the cause under request id %s", rq.id)
 }

@@ -3,7 +3,6 @@ package daemon
 import (
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -65,8 +64,10 @@ type Config struct {
 	// at a time. Required.
 	StateDir string
 
-	// DecideAddr is the TCP address of the decision API, "" for none. An
-	// address that is not loopback needs DecideTokens.
+	// DecideAddr is the TCP address of the decision API, host:port, "" for none;
+	// by convention 127.0.0.1:8181. An address that is not loopback needs
+	// authentication: DecideTokens, or a DecideTLS that requires and verifies
+	// client certificates.
 	DecideAddr string
 	// DecideSocket is the path of its Unix socket, "" for none.
 	DecideSocket string
@@ -80,13 +81,14 @@ type Config struct {
 	AuditMode AuditMode
 	// SpoolDurability is audit.SyncGroup by default.
 	SpoolDurability audit.Durability
-	// SpoolMaxBytes bounds the records not yet shipped. Default audit.DefaultMaxBytes.
+	// SpoolMaxBytes bounds the records not yet shipped. Default audit.DefaultMaxBytes, 1 GiB.
 	SpoolMaxBytes int64
-	// Lost is LostGrace by default; Grace is 24 h by default.
-	Lost  LostMode
+	// Lost is LostGrace by default.
+	Lost LostMode
+	// Grace is how long an expired pointer is served with LostGrace. Default 24 h.
 	Grace time.Duration
 
-	// MaxInputBytes bounds one input. Default 1 MiB.
+	// MaxInputBytes bounds one input. Default 1 MiB, which is also the most.
 	MaxInputBytes int
 	// MaxBatchBytes bounds the body of a call with several inputs. Default 16 MiB.
 	MaxBatchBytes int
@@ -100,8 +102,8 @@ type Config struct {
 	// CacheBytes bounds the decision cache; 0 turns it off.
 	CacheBytes int64
 
-	// Name, Version and Labels describe the daemon to the admin side. Name is
-	// the host's name by default.
+	// Name, Version and Labels describe the daemon to the admin side, each text
+	// in at most 256 bytes and at most 64 labels. Name is the host's name by default.
 	Name    string
 	Version string
 	Labels  map[string]string
@@ -112,7 +114,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// RetryMin and RetryMax bound the pauses after failures. Defaults 100 ms and 15 s.
 	RetryMin, RetryMax time.Duration
-	// DrainTimeout bounds how long a stop waits for audit to be shipped. Default 5 s.
+	// DrainTimeout bounds how long a stop waits for requests under way, and then
+	// for audit to be shipped. Default 5 s.
 	DrainTimeout time.Duration
 
 	// Metrics answers GET /metrics; nil is 404.
@@ -131,44 +134,64 @@ var (
 	hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
+// Validate checks the configuration. An error begins with the field's name.
+func (c Config) Validate() error { return c.prepare() }
+
+// Bounds of what a daemon says of itself, as the admin side has them.
+const (
+	maxDescription = 256
+	maxLabels      = 64
+)
+
+// wrong is an error about a field.
+func wrong(field, format string, args ...any) error {
+	return fmt.Errorf("%s: %w", field, fmt.Errorf(format, args...))
+}
+
 // prepare checks the configuration and fills the defaults in. An error names
 // the field.
 func (c *Config) prepare() error {
 	if len(c.AdminURLs) == 0 {
-		return errors.New("AdminURLs: at least one is required")
+		return wrong("AdminURLs", "at least one is required")
 	}
 	for _, text := range c.AdminURLs {
 		u, err := url.Parse(text)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-			return fmt.Errorf("AdminURLs: %q is no http or https URL", text)
+			return wrong("AdminURLs", "%q is no http or https URL", text)
 		}
 	}
 	if c.Token == "" && (c.AdminTLS == nil || len(c.AdminTLS.Certificates) == 0) {
-		return errors.New("Token: is required where there is no client certificate")
+		return wrong("Token", "is required where there is no client certificate")
 	}
 	for _, id := range c.Zones {
 		if !idPattern.MatchString(id) {
-			return fmt.Errorf("Zones: %q is no zone id", id)
+			return wrong("Zones", "%q is no zone id", id)
 		}
 	}
 	if len(c.TrustRoot) == 0 && c.TrustRootSHA256 == "" {
-		return errors.New("TrustRoot: it or TrustRootSHA256 is required")
+		return wrong("TrustRoot", "it or TrustRootSHA256 is required")
 	}
 	if c.TrustRootSHA256 != "" && !hashPattern.MatchString(c.TrustRootSHA256) {
-		return errors.New("TrustRootSHA256: must be 64 lower-case hexadecimal digits")
+		return wrong("TrustRootSHA256", "must be 64 lower-case hexadecimal digits")
 	}
 	if c.StateDir == "" {
-		return errors.New("StateDir: is required")
+		return wrong("StateDir", "is required")
 	}
 	if c.DecideAddr == "" && c.DecideSocket == "" {
-		return errors.New("DecideAddr: it or DecideSocket is required")
+		return wrong("DecideAddr", "it or DecideSocket is required")
 	}
-	if c.DecideAddr != "" && len(c.DecideTokens) == 0 && !loopback(c.DecideAddr) {
-		return fmt.Errorf("DecideAddr: %s is not a loopback address; set DecideTokens to listen there", c.DecideAddr)
+	if c.DecideAddr != "" {
+		if _, _, err := net.SplitHostPort(c.DecideAddr); err != nil {
+			return wrong("DecideAddr", "%w", err)
+		}
+		verified := c.DecideTLS != nil && c.DecideTLS.ClientAuth == tls.RequireAndVerifyClientCert
+		if len(c.DecideTokens) == 0 && !verified && !loopback(c.DecideAddr) {
+			return wrong("DecideAddr", "%s is not a loopback address; set DecideTokens, or require client certificates, to listen there", c.DecideAddr)
+		}
 	}
 	for _, t := range c.DecideTokens {
 		if len(t) < 16 {
-			return errors.New("DecideTokens: a token has fewer than 16 characters")
+			return wrong("DecideTokens", "a token has fewer than 16 characters")
 		}
 	}
 	switch c.AuditMode {
@@ -176,14 +199,14 @@ func (c *Config) prepare() error {
 		c.AuditMode = AuditRefuse
 	case AuditRefuse, AuditCount:
 	default:
-		return fmt.Errorf("AuditMode: %q is not %s or %s", c.AuditMode, AuditRefuse, AuditCount)
+		return wrong("AuditMode", "%q is not %s or %s", c.AuditMode, AuditRefuse, AuditCount)
 	}
 	switch c.Lost {
 	case "":
 		c.Lost = LostGrace
 	case LostGrace, LostDeny:
 	default:
-		return fmt.Errorf("Lost: %q is not %s or %s", c.Lost, LostGrace, LostDeny)
+		return wrong("Lost", "%q is not %s or %s", c.Lost, LostGrace, LostDeny)
 	}
 	for _, d := range []struct {
 		name     string
@@ -202,11 +225,14 @@ func (c *Config) prepare() error {
 			*d.value = d.byItself
 		}
 		if *d.value < d.least {
-			return fmt.Errorf("%s: is %v; the least is %v", d.name, *d.value, d.least)
+			return wrong(d.name, "is %v; the least is %v", *d.value, d.least)
 		}
 	}
+	if c.RetryMax < c.RetryMin {
+		return wrong("RetryMax", "is %v, less than RetryMin, %v", c.RetryMax, c.RetryMin)
+	}
 	if c.WatchWait > time.Minute {
-		return fmt.Errorf("WatchWait: is %v; the most is 1m", c.WatchWait)
+		return wrong("WatchWait", "is %v; the most is 1m", c.WatchWait)
 	}
 	for _, n := range []struct {
 		name     string
@@ -222,17 +248,43 @@ func (c *Config) prepare() error {
 			*n.value = n.byItself
 		}
 		if *n.value < 0 {
-			return fmt.Errorf("%s: is negative", n.name)
+			return wrong(n.name, "is negative")
 		}
 	}
-	if c.CacheBytes < 0 || c.SpoolMaxBytes < 0 {
-		return errors.New("CacheBytes, SpoolMaxBytes: must not be negative")
+	if c.MaxInputBytes > policy.MaxInputBytes {
+		return wrong("MaxInputBytes", "is %d; the most is %d", c.MaxInputBytes, policy.MaxInputBytes)
+	}
+	if c.CacheBytes < 0 {
+		return wrong("CacheBytes", "is negative")
+	}
+	if c.SpoolMaxBytes < 0 {
+		return wrong("SpoolMaxBytes", "is negative")
+	}
+	if c.SpoolDurability < audit.SyncGroup || c.SpoolDurability > audit.SyncNone {
+		return wrong("SpoolDurability", "%d is not known", c.SpoolDurability)
+	}
+	if c.Limits.Timeout < 0 || c.Limits.MaxMemory < 0 {
+		return wrong("Limits", "is negative")
 	}
 	if c.Limits == (policy.Limits{}) {
 		c.Limits = policy.DefaultLimits
 	}
 	if c.Name == "" {
 		c.Name, _ = os.Hostname() // a daemon without a name still works
+	}
+	if len(c.Name) > maxDescription {
+		return wrong("Name", "is longer than %d bytes", maxDescription)
+	}
+	if len(c.Version) > maxDescription {
+		return wrong("Version", "is longer than %d bytes", maxDescription)
+	}
+	if len(c.Labels) > maxLabels {
+		return wrong("Labels", "has more than %d labels", maxLabels)
+	}
+	for name, value := range c.Labels {
+		if name == "" || len(name) > maxDescription || len(value) > maxDescription {
+			return wrong("Labels", "%.64q is empty or longer than %d bytes", name, maxDescription)
+		}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

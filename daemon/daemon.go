@@ -17,7 +17,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caracalai/caracald/audit"
@@ -36,8 +38,10 @@ type Daemon struct {
 	id      string
 	maskKey []byte
 	spool   *audit.Spool
-	cache   *cache.Cache[*cached]
-	server  *server
+	cache   *cache.Cache[*encoded]
+	// registered is the callback of the metrics.
+	registered metric.Registration
+	server     *server
 
 	// zones is replaced, never changed: requests read it without a lock.
 	zones  atomic.Pointer[map[string]*zone]
@@ -45,16 +49,26 @@ type Daemon struct {
 
 	trust      atomic.Pointer[bundle.Trust]
 	trusting   sync.Mutex
+	trustAsked time.Time // guarded by trusting
 	generation atomic.Uint64
-	reached    atomic.Int64
 
-	background context.Context
-	loads      sync.WaitGroup
-	reportNow  chan struct{}
-	synced     atomic.Bool
-	isReady    atomic.Bool
-	ready      chan struct{}
-	readyOnce  sync.Once
+	// serving lives as long as requests are answered, background as long as
+	// pointers are followed.
+	serving     context.Context
+	stopServing context.CancelFunc
+	background  context.Context
+	loads       sync.WaitGroup
+	reportNow   chan struct{}
+	cleanNow    chan struct{}
+	cleaning    sync.Mutex
+
+	// asked tells that the admin side was asked, synced that it answered.
+	asked, synced atomic.Bool
+	isReady       atomic.Bool
+	ready         chan struct{}
+	readyOnce     sync.Once
+	// unkept tells that records cannot be kept, so that it is logged once.
+	unkept atomic.Bool
 }
 
 // New prepares a daemon: it opens the state directory and the spool, loads what
@@ -66,9 +80,13 @@ func New(cfg Config) (_ *Daemon, err error) {
 	}
 	d := &Daemon{
 		cfg: cfg, log: cfg.Logger, tracer: cfg.TracerProvider.Tracer("github.com/caracalai/caracald/daemon"),
-		up: newUpstream(&cfg), reportNow: make(chan struct{}, 1), ready: make(chan struct{}),
+		up: newUpstream(&cfg), reportNow: make(chan struct{}, 1), cleanNow: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
+	d.serving, d.stopServing = context.WithCancel(context.Background())
 	d.zones.Store(&map[string]*zone{})
+	for _, id := range cfg.Zones {
+		d.zone(id)
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -79,7 +97,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 		return nil, fmt.Errorf("making the metrics: %w", err)
 	}
 	d.metrics = m
-	if d.state, err = openState(cfg.StateDir); err != nil {
+	if d.state, err = openState(cfg.StateDir, cfg.Logger); err != nil {
 		return nil, err
 	}
 	// The spool's lock keeps a second daemon out of the whole directory.
@@ -98,7 +116,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 	if d.maskKey, err = d.state.maskKey(); err != nil {
 		return nil, err
 	}
-	if d.cache, err = cache.New[*cached](cache.Options{MaxBytes: cfg.CacheBytes}); err != nil {
+	if d.cache, err = cache.New[*encoded](cache.Options{MaxBytes: cfg.CacheBytes}); err != nil {
 		return nil, fmt.Errorf("making the cache: %w", err)
 	}
 	trust, err := d.bootTrust()
@@ -107,7 +125,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 	}
 	if trust != nil {
 		d.trust.Store(trust)
-		if err := d.bootAll(context.Background()); err != nil {
+		if err := d.bootAll(d.serving); err != nil {
 			return nil, err
 		}
 	}
@@ -121,15 +139,18 @@ func New(cfg Config) (_ *Daemon, err error) {
 }
 
 // Run serves until ctx ends, and then stops in order: no new requests, those
-// under way are answered, audit is shipped for a bounded time.
+// under way are answered, audit is shipped; each for a bounded time. It gives
+// back what New took, so a daemon runs once.
 func (d *Daemon) Run(ctx context.Context) error {
 	background, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d.background = background
 	d.checkReady()
+	d.cleanSoon()
 	var work sync.WaitGroup
 	work.Go(func() { d.watch(background) })
 	work.Go(func() { d.report(background) })
+	work.Go(func() { d.clean(background) })
 	shipping, stopShipping := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopShipping()
 	shipped := make(chan struct{})
@@ -143,7 +164,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	err = errors.Join(err, d.server.stop())
+	err = errors.Join(err, d.server.stop(d.cfg.DrainTimeout))
 	cancel()
 	work.Wait()
 	d.loads.Wait()
@@ -154,9 +175,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 // Close gives back what New took. Run does it by itself.
 func (d *Daemon) Close() error {
+	d.stopServing()
 	var failed []error
 	if d.server != nil {
 		failed = append(failed, d.server.close())
+	}
+	if d.registered != nil {
+		failed = append(failed, d.registered.Unregister())
 	}
 	if d.spool != nil {
 		failed = append(failed, d.spool.Close())
@@ -166,13 +191,18 @@ func (d *Daemon) Close() error {
 	return errors.Join(failed...)
 }
 
-// Ready is closed once the daemon is ready for the first time: every configured
-// zone is loaded or known to be empty; without configured zones, once it knows
-// which there are and has each.
+// Ready is closed once the daemon is ready: every configured zone is loaded or
+// known to be empty; without configured zones, once the admin side told which
+// there are and each is loaded, or, while the admin side is away, once those
+// that were kept are. A daemon that is ready stays it: its zones go on serving
+// what they have.
 func (d *Daemon) Ready() <-chan struct{} { return d.ready }
 
 // Addr is the TCP address of the decision API, nil where there is none.
 func (d *Daemon) Addr() net.Addr { return d.server.addr() }
+
+// SocketPath is the path of the decision API's Unix socket, "" where there is none.
+func (d *Daemon) SocketPath() string { return d.cfg.DecideSocket }
 
 // ID is the id under which the admin side knows the daemon.
 func (d *Daemon) ID() string { return d.id }
@@ -191,7 +221,7 @@ func (d *Daemon) zone(id string) *zone {
 		return z
 	}
 	more := maps.Clone(all)
-	z := &zone{id: id, seen: -1}
+	z := newZone(id)
 	more[id] = z
 	d.zones.Store(&more)
 	return z
@@ -199,22 +229,18 @@ func (d *Daemon) zone(id string) *zone {
 
 // checkReady works out whether the daemon is ready.
 func (d *Daemon) checkReady() {
+	if d.isReady.Load() {
+		return
+	}
 	all := *d.zones.Load()
-	ready := true
-	if len(d.cfg.Zones) > 0 {
-		for _, id := range d.cfg.Zones {
-			z, ok := all[id]
-			ready = ready && ok && z.current.Load() != nil
+	for _, z := range all {
+		if z.current.Load() == nil {
+			return
 		}
-	} else {
-		for _, z := range all {
-			ready = ready && z.current.Load() != nil
-		}
-		// Kept zones are enough to begin with: the admin side may be away.
-		ready = ready && (d.synced.Load() || len(all) > 0)
 	}
-	d.isReady.Store(ready)
-	if ready {
-		d.readyOnce.Do(func() { close(d.ready) })
+	if len(d.cfg.Zones) == 0 && !d.synced.Load() && (!d.asked.Load() || len(all) == 0) {
+		return
 	}
+	d.isReady.Store(true)
+	d.readyOnce.Do(func() { close(d.ready) })
 }

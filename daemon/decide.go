@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,13 +16,13 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/policy"
 )
 
 // Reasons of the diagnostics that the daemon adds.
 const (
 	reasonNothingActive = "no_active_policy_set"
+	reasonNotLoaded     = "zone_not_loaded"
 	reasonExpired       = "policy_expired"
 )
 
@@ -46,16 +47,16 @@ func newRequest(ctx *fasthttp.RequestCtx) *request {
 	return rq
 }
 
-// cached is a decision as it was encoded: everything that does not differ from
-// one request to the next.
-type cached struct {
-	decision, status         string
+// encoded is a decision as JSON: everything that does not differ from one
+// request to the next. It is shared by the cache and never changed.
+type encoded struct {
+	outcome
 	determining, diagnostics json.RawMessage
 }
 
 // decided is one answered decision.
 type decided struct {
-	*cached
+	*encoded
 	id   string
 	snap *snapshot
 }
@@ -67,61 +68,124 @@ func (d *Daemon) decide(rq *request, raw []byte) (decided, *problem) {
 	if len(raw) > d.cfg.MaxInputBytes {
 		return decided{}, refuse(fasthttp.StatusRequestEntityTooLarge, "payload_too_large", "the input has %d bytes; at most %d are accepted", len(raw), d.cfg.MaxInputBytes)
 	}
-	in, err := policy.ParseInput(raw)
-	if err != nil {
-		return decided{}, refuse(fasthttp.StatusBadRequest, "invalid_input", "%v", err)
-	}
-	z, ok := (*d.zones.Load())[in.ZoneID()]
-	if !ok {
-		return decided{}, refuse(fasthttp.StatusNotFound, "zone_not_found", "this daemon serves no zone %q", in.ZoneID())
-	}
-	// From here on everything hangs off the snapshot, whatever is swapped meanwhile.
-	snap := z.current.Load()
-	if snap == nil {
-		return decided{}, refuse(fasthttp.StatusServiceUnavailable, "zone_not_loaded", "zone %s is not loaded yet", z.id)
-	}
-	ctx := d.background
-	if rq.span.IsSampled() {
-		var span trace.Span
-		ctx, span = d.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, rq.span), "caracal.decide", trace.WithSpanKind(trace.SpanKindServer),
-			trace.WithAttributes(attribute.String("caracal.zone", z.id), attribute.Int64("caracal.sequence", snap.pointer.Sequence)))
-		defer span.End()
-	}
 	now := d.cfg.Now()
-	out := decided{cached: d.evaluate(ctx, snap, in, now), id: uuid.Must(uuid.NewV7()).String(), snap: snap}
-	if p := d.record(rq, &out, in, now); p != nil {
+	z, out := d.recall(raw, now)
+	if out.encoded == nil {
+		in, err := policy.ParseInput(raw)
+		if err != nil {
+			return decided{}, refuse(fasthttp.StatusBadRequest, "invalid_input", "%v", err)
+		}
+		// From here on everything hangs off the snapshot, whatever is swapped meanwhile.
+		tried := out.snap
+		if z, out.snap = d.snapshotOf(in.ZoneID()); out.snap == nil {
+			out.snap = unloaded(in.ZoneID())
+		}
+		out.encoded = d.evaluate(rq, out.snap, in, now, tried)
+	}
+	out.id = uuid.Must(uuid.NewV7()).String()
+	if p := d.record(rq, &out, raw, now); p != nil {
 		return decided{}, p
 	}
-	d.metrics.decided(ctx, z.id, out.decision, out.status, time.Since(start))
+	outcomes := elsewhere
+	if z != nil {
+		outcomes = z.outcomes
+	}
+	d.metrics.decided(d.serving, outcomes[out.outcome], time.Since(start))
 	return out, nil
 }
 
-// denial encodes a deny that is not the policies' own.
-func denial(status, reason string) *cached { return encodeResult(policy.DenyResult(status, reason)) }
+// snapshotOf is the zone of an id and what it serves; nil where there is none.
+func (d *Daemon) snapshotOf(id string) (*zone, *snapshot) {
+	z := (*d.zones.Load())[id]
+	if z == nil {
+		return nil, nil
+	}
+	return z, z.current.Load()
+}
 
-var (
-	nothingActive = denial(policy.StatusComplete, reasonNothingActive)
-	expired       = denial(policy.StatusError, reasonExpired)
-)
+// recall finds a decision that was made for exactly these bytes. They are not
+// parsed for it: what looks like their zone leads to a generation, and only
+// bytes that were parsed and found to be of its zone are kept under that.
+// Without a decision it gives the snapshot that has none.
+func (d *Daemon) recall(raw []byte, now time.Time) (*zone, decided) {
+	id := guessZone(raw)
+	if id == nil {
+		return nil, decided{}
+	}
+	z := (*d.zones.Load())[string(id)]
+	if z == nil {
+		return nil, decided{}
+	}
+	snap := z.current.Load()
+	if snap == nil || snap.set == nil || d.expired(snap, now) {
+		return nil, decided{}
+	}
+	c, _ := d.cache.Get(snap.generation, raw)
+	return z, decided{encoded: c, snap: snap}
+}
 
-// evaluate gives the decision of a snapshot for an input.
-func (d *Daemon) evaluate(ctx context.Context, snap *snapshot, in *policy.Input, now time.Time) *cached {
+// guessZone finds the first string that is called zone_id. It allocates nothing.
+func guessZone(raw []byte) []byte {
+	const name = `"zone_id"`
+	i := bytes.Index(raw, []byte(name))
+	if i < 0 {
+		return nil
+	}
+	rest := bytes.TrimLeft(raw[i+len(name):], " \t\r\n:")
+	if len(rest) == 0 || rest[0] != '"' {
+		return nil
+	}
+	rest = rest[1:]
+	if end := bytes.IndexByte(rest, '"'); end > 0 {
+		return rest[:end]
+	}
+	return nil
+}
+
+// expired tells whether a snapshot's pointer is past what may be served.
+func (d *Daemon) expired(snap *snapshot, now time.Time) bool {
 	until := snap.pointer.ExpiresAt
 	if d.cfg.Lost == LostGrace {
 		until = until.Add(d.cfg.Grace)
 	}
+	return !now.Before(until)
+}
+
+// denial encodes a deny that is not the policies' own.
+func denial(status, reason string) *encoded { return encodeResult(policy.DenyResult(status, reason)) }
+
+var (
+	notLoaded     = denial(policy.StatusError, reasonNotLoaded)
+	nothingActive = denial(policy.StatusComplete, reasonNothingActive)
+	tooOld        = denial(policy.StatusError, reasonExpired)
+)
+
+// evaluate gives the decision of a snapshot for an input. The cache of a
+// snapshot that was tried has none.
+func (d *Daemon) evaluate(rq *request, snap *snapshot, in *policy.Input, now time.Time, tried *snapshot) *encoded {
 	switch {
-	case !now.Before(until):
-		return expired
+	case snap.generation == 0:
+		return notLoaded
+	case d.expired(snap, now):
+		return tooOld
 	case snap.set == nil:
 		return nothingActive
 	}
-	if c, ok := d.cache.Get(snap.generation, in.Raw()); ok {
-		return c
+	if snap != tried {
+		if c, ok := d.cache.Get(snap.generation, in.Raw()); ok {
+			return c
+		}
+	}
+	ctx := d.serving
+	if rq.span.IsSampled() {
+		var span trace.Span
+		ctx, span = d.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, rq.span), "caracal.decide", trace.WithSpanKind(trace.SpanKindServer),
+			trace.WithAttributes(attribute.String("caracal.zone", snap.pointer.ZoneID), attribute.Int64("caracal.sequence", snap.pointer.Sequence)))
+		defer span.End()
 	}
 	r := d.run(ctx, snap, in)
 	c := encodeResult(r)
-	if r.EvaluationStatus != policy.StatusError { // limits and deadlines are not the input's doing
+	if c.status != policy.StatusError { // limits and deadlines are not the input's doing
 		d.cache.Set(snap.generation, in.Raw(), c, int64(len(c.determining)+len(c.diagnostics)+64))
 	}
 	return c
@@ -138,18 +202,21 @@ func (d *Daemon) run(ctx context.Context, snap *snapshot, in *policy.Input) (r p
 	return snap.set.Evaluate(ctx, in, d.cfg.Limits)
 }
 
-func encodeResult(r policy.Result) *cached {
+func encodeResult(r policy.Result) *encoded {
 	determining, err1 := encodeEntries(r.DeterminingPolicies)
 	diagnostics, err2 := encodeEntries(r.Diagnostics)
 	if errors.Join(err1, err2) != nil {
 		// What cannot be said cannot be allowed.
-		return &cached{decision: policy.Deny, status: policy.StatusError, determining: json.RawMessage("[]"),
-			diagnostics: json.RawMessage(`[{"reason":"` + policy.ReasonInvalidResult + `"}]`)}
+		return &encoded{outcome{policy.Deny, policy.StatusError}, json.RawMessage("[]"),
+			json.RawMessage(`[{"reason":"` + policy.ReasonInvalidResult + `"}]`)}
 	}
-	return &cached{decision: r.Decision, status: r.EvaluationStatus, determining: determining, diagnostics: diagnostics}
+	return &encoded{outcome{r.Decision, r.EvaluationStatus}, determining, diagnostics}
 }
 
 func encodeEntries(entries []policy.Entry) (json.RawMessage, error) {
+	if len(entries) == 0 {
+		return json.RawMessage("[]"), nil
+	}
 	var buf bytes.Buffer
 	e := json.NewEncoder(&buf)
 	e.SetEscapeHTML(false)
@@ -157,78 +224,6 @@ func encodeEntries(entries []policy.Entry) (json.RawMessage, error) {
 		return nil, fmt.Errorf("encoding a result: %w", err)
 	}
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
-}
-
-// record writes the audit record of a decision. The problem is that it could
-// not be kept and decisions without a record are not to be answered.
-func (d *Daemon) record(rq *request, out *decided, in *policy.Input, now time.Time) *problem {
-	p := out.snap.pointer
-	rec := audit.Record{
-		ID: out.id, EventType: audit.EventDecision, ZoneID: p.ZoneID, RequestID: rq.id,
-		Decision: out.decision, EvaluationStatus: out.status,
-		ManifestSHA256: p.ManifestSHA256, BundleSHA256: p.BundleSHA256, Sequence: p.Sequence,
-		DeterminingPolicies: out.determining, Diagnostics: out.diagnostics, OccurredAt: now.UTC(),
-	}
-	if p.PolicySetVersionID != nil {
-		rec.PolicySetID, rec.PolicySetVersionID = *p.PolicySetID, *p.PolicySetVersionID
-	}
-	err := d.fillInput(&rec, rq, out.snap, in)
-	if err == nil {
-		err = d.spool.Append(&rec)
-	}
-	if err == nil {
-		return nil
-	}
-	if d.cfg.AuditMode == AuditCount {
-		reason := "spool_failed"
-		if errors.Is(err, audit.ErrSpoolFull) {
-			reason = "spool_full"
-		}
-		d.spool.NoteGap(p.ZoneID, 1, reason)
-		return nil
-	}
-	d.log.Error("a decision is refused because its record cannot be kept", "zone", p.ZoneID, "error", err)
-	return refuse(fasthttp.StatusServiceUnavailable, "audit_unavailable", "the audit record cannot be kept, so there is no decision")
-}
-
-// metadata is what a record says beside the decision.
-type metadata struct {
-	TraceID     string   `json:"trace_id,omitempty"`
-	SpanID      string   `json:"span_id,omitempty"`
-	Masked      []string `json:"masked,omitempty"`
-	InputSHA256 string   `json:"input_sha256,omitempty"`
-	Replayable  *bool    `json:"replayable,omitempty"`
-}
-
-// fillInput puts the evaluated input into a record the way the zone wants it.
-func (d *Daemon) fillInput(rec *audit.Record, rq *request, snap *snapshot, in *policy.Input) error {
-	var m metadata
-	if rq.span.IsValid() {
-		m.TraceID, m.SpanID = rq.span.TraceID().String(), rq.span.SpanID().String()
-	}
-	settings := snap.pointer.Settings
-	rec.Input = in.Raw()
-	if len(settings.AuditMask) > 0 {
-		masked, found, err := audit.Mask(in.Raw(), settings.AuditMask, d.maskKey)
-		if err != nil {
-			return fmt.Errorf("masking: %w", err)
-		}
-		rec.Input, m.Masked = masked, found
-		if len(found) > 0 {
-			m.Replayable = &snap.replayable
-		}
-	}
-	if settings.AuditInputs == "hashed" {
-		m.InputSHA256 = sha256Hex(in.Raw())
-		rec.Input = nil
-		m.Replayable = new(bool)
-	}
-	data, err := json.Marshal(m)
-	if err != nil {
-		return fmt.Errorf("encoding metadata: %w", err)
-	}
-	rec.Metadata = data
-	return nil
 }
 
 // appendAnswer encodes an answer of /v1/decide.
@@ -254,12 +249,20 @@ func (out *decided) appendResult(b []byte) []byte {
 	return append(b, out.diagnostics...)
 }
 
+// answers are buffers in which answers are encoded.
+var answers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
+
 func (d *Daemon) handleDecide(ctx *fasthttp.RequestCtx, rq *request) *problem {
 	out, p := d.decide(rq, ctx.PostBody())
 	if p != nil {
 		return p
 	}
-	ctx.SetContentType("application/json")
-	ctx.Response.SetBodyRaw(out.appendAnswer(make([]byte, 0, 1024), rq))
+	buf, ok := answers.Get().(*[]byte)
+	if !ok { // the pool holds nothing else
+		buf = new([]byte)
+	}
+	*buf = out.appendAnswer((*buf)[:0], rq)
+	writeJSON(ctx, *buf) // copies
+	answers.Put(buf)
 	return nil
 }

@@ -7,19 +7,22 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/caracalai/caracald/policy"
 )
 
-// metrics are the daemon's instruments. Attribute sets of the hot path are made
-// once for each zone and outcome.
+// metrics are the daemon's instruments.
 type metrics struct {
 	decisions     metric.Int64Counter
 	latency       metric.Float64Histogram
 	refusals      metric.Int64Counter
 	loads         metric.Float64Histogram
 	swaps         metric.Float64Histogram
+	compiles      metric.Float64Histogram
 	loadFailures  metric.Int64Counter
 	watchFailures metric.Int64Counter
 	pointers      metric.Int64Counter
+	badPointers   metric.Int64Counter
 	shippedCount  metric.Int64Counter
 	shippedBytes  metric.Int64Counter
 }
@@ -47,10 +50,12 @@ func newMetrics(provider metric.MeterProvider) (*metrics, metric.Meter, error) {
 	counter(&out.loadFailures, "caracal.daemon.load_failures", "{load}", "Versions that could not be loaded, by zone.")
 	counter(&out.watchFailures, "caracal.daemon.watch_failures", "{poll}", "Long polls that failed.")
 	counter(&out.pointers, "caracal.daemon.pointers", "{pointer}", "New pointers taken in, by zone.")
+	counter(&out.badPointers, "caracal.daemon.pointers_refused", "{pointer}", "Pointers that could not be verified, by zone.")
 	counter(&out.shippedCount, "caracal.daemon.audit_shipped", "{record}", "Audit records that the admin side has taken.")
 	counter(&out.shippedBytes, "caracal.daemon.audit_shipped_bytes", "By", "Compressed bytes of shipped batches.")
 	histogram(&out.latency, "caracal.daemon.decision_duration", "Time from an input to its answer, its durable record included.", decisionBounds...)
 	histogram(&out.loads, "caracal.daemon.load_duration", "Time to verify, compile and swap a pointer in.", 1e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 5)
+	histogram(&out.compiles, "caracal.daemon.compile_duration", "Time to compile the policies of a version.", 1e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 5)
 	histogram(&out.swaps, "caracal.daemon.swap_duration", "Time of the swap alone.", 1e-6, 5e-6, 10e-6, 50e-6, 100e-6, 1e-3)
 	return &out, m, errors.Join(failed...)
 }
@@ -79,7 +84,7 @@ func (d *Daemon) observe(m metric.Meter) error {
 	if err := errors.Join(failed...); err != nil {
 		return err
 	}
-	_, err = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	d.registered, err = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		s := d.spool.Stats()
 		o.ObserveInt64(depth, int64(s.Depth))
 		o.ObserveInt64(size, s.Bytes)
@@ -100,8 +105,27 @@ func (d *Daemon) observe(m metric.Meter) error {
 	return err
 }
 
-func (m *metrics) decided(ctx context.Context, zone, decision, status string, took time.Duration) {
-	of := metric.WithAttributeSet(attribute.NewSet(attribute.String("zone", zone), attribute.String("decision", decision), attribute.String("status", status)))
+// outcome is what decisions are counted by, within a zone.
+type outcome struct{ decision, status string }
+
+// outcomesOf makes the labels of a zone's decisions beforehand, so that
+// counting one allocates nothing for them.
+func outcomesOf(zone string) map[outcome]metric.MeasurementOption {
+	all := map[outcome]metric.MeasurementOption{}
+	for _, decision := range []string{policy.Allow, policy.Deny} {
+		for _, status := range []string{policy.StatusComplete, policy.StatusPartial, policy.StatusError} {
+			all[outcome{decision, status}] = metric.WithAttributeSet(attribute.NewSet(
+				attribute.String("zone", zone), attribute.String("decision", decision), attribute.String("status", status)))
+		}
+	}
+	return all
+}
+
+// elsewhere labels decisions of zones that are not served, whatever callers
+// name them, so that callers cannot make series without end.
+var elsewhere = outcomesOf("")
+
+func (m *metrics) decided(ctx context.Context, of metric.MeasurementOption, took time.Duration) {
 	m.decisions.Add(ctx, 1, of)
 	m.latency.Record(ctx, took.Seconds(), of)
 }
@@ -114,6 +138,14 @@ func (m *metrics) loaded(ctx context.Context, zone string, took, swap time.Durat
 	of := metric.WithAttributes(attribute.String("zone", zone))
 	m.loads.Record(ctx, took.Seconds(), of)
 	m.swaps.Record(ctx, swap.Seconds(), of)
+}
+
+func (m *metrics) compiled(ctx context.Context, zone string, took time.Duration) {
+	m.compiles.Record(ctx, took.Seconds(), metric.WithAttributes(attribute.String("zone", zone)))
+}
+
+func (m *metrics) pointerRefused(ctx context.Context, zone string) {
+	m.badPointers.Add(ctx, 1, metric.WithAttributes(attribute.String("zone", zone)))
 }
 
 func (m *metrics) loadFailed(ctx context.Context, zone string) {

@@ -2,6 +2,11 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caracalai/caracald/bundle"
@@ -41,12 +46,35 @@ func (d *Daemon) report(ctx context.Context) {
 	}
 }
 
+// sendReceipts reports all zones in one call. An admin side that refuses that
+// because of one of them is told of each by itself, so that one zone which it
+// does not know, or which the token does not reach, does not silence the others.
 func (d *Daemon) sendReceipts(ctx context.Context) error {
-	r := bundle.ReceiptReport{DaemonID: d.id, Name: d.cfg.Name, Version: d.cfg.Version, Labels: d.cfg.Labels, Zones: []bundle.Receipt{}}
+	var zones []bundle.Receipt
 	for _, z := range *d.zones.Load() {
-		if one, ok := z.receipt(); ok {
-			r.Zones = append(r.Zones, one)
+		if r, ok := z.receipt(); ok {
+			zones = append(zones, r)
 		}
+	}
+	slices.SortFunc(zones, func(a, b bundle.Receipt) int { return strings.Compare(a.ZoneID, b.ZoneID) })
+	err := d.postReceipts(ctx, zones)
+	var r *refusal
+	if !errors.As(err, &r) || r.status != http.StatusNotFound && r.status != http.StatusForbidden || len(zones) < 2 {
+		return err
+	}
+	var refused []error
+	for i := range zones {
+		if err := d.postReceipts(ctx, zones[i:i+1]); err != nil {
+			refused = append(refused, fmt.Errorf("zone %s: %w", zones[i].ZoneID, err))
+		}
+	}
+	return errors.Join(refused...)
+}
+
+func (d *Daemon) postReceipts(ctx context.Context, zones []bundle.Receipt) error {
+	r := bundle.ReceiptReport{DaemonID: d.id, Name: d.cfg.Name, Version: d.cfg.Version, Labels: d.cfg.Labels, Zones: zones}
+	if r.Zones == nil {
+		r.Zones = []bundle.Receipt{}
 	}
 	_, err := d.up.post(ctx, "/v1/receipts", 30*time.Second, r, nil)
 	return err

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -132,12 +134,21 @@ func (s *server) start() <-chan error {
 	return failed
 }
 
-// stop lets the requests under way finish.
-func (s *server) stop() error {
-	var failed []error
-	for _, h := range s.http {
-		failed = append(failed, h.Shutdown())
+// stop takes no new requests and lets those under way finish, for a bounded time.
+func (s *server) stop(most time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	var stopping sync.WaitGroup
+	failed := make([]error, len(s.http))
+	for i, h := range s.http {
+		stopping.Go(func() {
+			if failed[i] = h.ShutdownWithContext(ctx); errors.Is(failed[i], context.DeadlineExceeded) {
+				s.d.log.Warn("requests were still under way when the daemon stopped")
+				failed[i] = nil
+			}
+		})
 	}
+	stopping.Wait()
 	return errors.Join(failed...)
 }
 
@@ -222,14 +233,14 @@ func (s *server) handler(guarded bool) fasthttp.RequestHandler {
 		"/access/v1/evaluations": d.handleEvaluations,
 	}
 	return func(ctx *fasthttp.RequestCtx) {
-		path := string(ctx.Path())
-		if handle, ok := posts[path]; ok {
+		if handle, ok := posts[string(ctx.Path())]; ok {
 			if p := s.post(ctx, guarded, handle); p != nil {
-				d.metrics.refused(d.background, p.code)
+				d.metrics.refused(d.serving, p.code)
 				writeProblem(ctx, p)
 			}
 			return
 		}
+		path := string(ctx.Path())
 		get := ctx.IsGet() || ctx.IsHead()
 		switch {
 		case path == "/healthz" && get:
@@ -286,8 +297,7 @@ func (s *server) post(ctx *fasthttp.RequestCtx, guarded bool, handle func(*fasth
 	defer s.busy.Add(-1)
 	defer func() {
 		if r := recover(); r != nil {
-			s.d.log.Error("panic in a request", "panic", r, "request_id", rq.id)
-			p = refuse(fasthttp.StatusInternalServerError, "internal_error", "the daemon failed; its log has the cause under request id %s", rq.id)
+			p = s.d.crash(rq, r)
 		}
 	}()
 	return handle(ctx, rq)
@@ -305,19 +315,4 @@ func (d *Daemon) handleReady(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	writeJSON(ctx, []byte(`{"status":"ready"}`))
-}
-
-func (d *Daemon) handleStatus(ctx *fasthttp.RequestCtx, id string) {
-	z, ok := (*d.zones.Load())[id]
-	if !ok {
-		writeProblem(ctx, refuse(fasthttp.StatusNotFound, "zone_not_found", "this daemon knows no zone %.128q", id))
-		return
-	}
-	data, err := json.Marshal(z.status(d.cfg.Now()))
-	if err != nil {
-		d.log.Error("encoding a status", "error", err)
-		writeProblem(ctx, refuse(fasthttp.StatusInternalServerError, "internal_error", "the status could not be encoded"))
-		return
-	}
-	writeJSON(ctx, data)
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caracalai/caracald/audit"
@@ -26,6 +28,7 @@ func (d *Daemon) ship(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d.cfg.DrainTimeout, cancel) })
 	defer stop()
 	pause := d.pause()
+	most := shipRecords
 	for {
 		next := ctx
 		if ctx.Err() != nil { // draining: only what is there already
@@ -34,39 +37,34 @@ func (d *Daemon) ship(ctx context.Context) {
 			}
 			next = drain
 		}
-		b, err := d.spool.Next(next, shipRecords, shipBytes)
-		if err != nil {
-			switch {
-			case drain.Err() != nil, errors.Is(err, audit.ErrClosed):
-				return
-			case ctx.Err() != nil:
+		b, err := d.spool.Next(next, most, shipBytes)
+		if err == nil {
+			if most, err = d.shipBatch(drain, b); err == nil {
+				pause.Reset()
 				continue
 			}
-			d.log.Error("the audit spool cannot be read", "error", err)
-			if !sleep(drain, pause.NextBackOff()) {
-				return
-			}
+		}
+		switch {
+		case drain.Err() != nil, errors.Is(err, audit.ErrClosed):
+			return
+		case errors.Is(err, context.Canceled): // Next was interrupted
 			continue
 		}
-		if err := d.shipBatch(drain, b); err != nil {
-			if drain.Err() != nil {
-				return
-			}
-			wait := pause.NextBackOff()
-			d.log.Warn("audit could not be shipped", "records", len(b.Records), "error", err, "again_in", wait)
-			if !sleep(drain, wait) {
-				return
-			}
-			continue
+		wait := pause.NextBackOff()
+		d.log.Warn("audit could not be shipped", "records", len(b.Records), "error", err, "again_in", wait)
+		if !sleep(drain, wait) {
+			return
 		}
-		pause.Reset()
 	}
 }
 
-func (d *Daemon) shipBatch(ctx context.Context, b audit.Batch) error {
+// shipBatch sends a batch and acknowledges what was taken. It tells how many
+// records the next one is to have at most.
+func (d *Daemon) shipBatch(ctx context.Context, b audit.Batch) (most int, err error) {
+	most = shipRecords
 	data, err := audit.EncodeBatch(nil, d.id, b)
 	if err != nil {
-		return fmt.Errorf("encoding a batch: %w", err)
+		return most, fmt.Errorf("encoding a batch: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -75,24 +73,85 @@ func (d *Daemon) shipBatch(ctx context.Context, b audit.Batch) error {
 	}
 	_, answer, err := d.up.call(ctx, http.MethodPost, "/v1/audit/batches", "application/vnd.caracal.audit-batch", data, 1<<20)
 	var r *refusal
-	switch {
-	case errors.As(err, &r) && r.status == http.StatusConflict && r.NextOffset >= b.Next():
-		// All of it is stored already; what it was is the admin side's to say.
-		accepted.NextOffset = r.NextOffset
+	switch errors.As(err, &r); {
+	case r != nil && r.status == http.StatusConflict:
+		// The admin side has other records at these offsets, or before them;
+		// sending these again changes nothing.
+		return most, d.giveUp(b, gapMismatch, err)
+	case r != nil && r.status == http.StatusForbidden:
+		return d.sortOut(b, err)
 	case err != nil:
-		return err
-	default:
-		if err := json.Unmarshal(answer, &accepted); err != nil {
-			return fmt.Errorf("reading the answer to a batch: %w", err)
-		}
+		return most, err
 	}
-	if accepted.NextOffset < b.Next() {
-		return fmt.Errorf("the admin side wants offset %d after a batch up to %d", accepted.NextOffset, b.Next())
+	if err := json.Unmarshal(answer, &accepted); err != nil {
+		return most, fmt.Errorf("reading the answer to a batch: %w", err)
 	}
 	// Only what was sent is acknowledged, whatever the admin side says it has.
-	if err := d.spool.Ack(b.Next()); err != nil {
-		return fmt.Errorf("acknowledging shipped audit: %w", err)
+	next := min(accepted.NextOffset, b.Next())
+	if next <= b.First {
+		return most, fmt.Errorf("the admin side wants offset %d after a batch from %d to %d", accepted.NextOffset, b.First, b.Next())
 	}
-	d.metrics.shipped(ctx, len(b.Records), len(data))
+	if err := d.spool.Ack(next); err != nil {
+		return most, fmt.Errorf("acknowledging shipped audit: %w", err)
+	}
+	d.metrics.shipped(ctx, int(next-b.First), len(data))
+	return most, nil
+}
+
+// sortOut deals with a batch that the token may not send. Anybody may ask for a
+// decision about a zone that this daemon does not serve; such a record, which
+// the token perhaps does not reach, must not hold up all behind it. So the batch
+// is cut where records of served zones and others meet, and what is of others
+// and refused by itself is counted as a gap. Records of served zones stay.
+func (d *Daemon) sortOut(b audit.Batch, cause error) (most int, err error) {
+	foreign := func(r audit.Record) bool { return !d.known(r.ZoneID) }
+	run := slices.IndexFunc(b.Records, func(r audit.Record) bool { return foreign(r) != foreign(b.Records[0]) })
+	switch {
+	case run > 0:
+		return run, nil
+	case !foreign(b.Records[0]):
+		return len(b.Records), cause
+	}
+	return shipRecords, d.giveUp(b, gapReach, cause)
+}
+
+// known tells whether the daemon serves a zone, by its configuration or because
+// the admin side told of it.
+func (d *Daemon) known(zone string) bool {
+	_, ok := (*d.zones.Load())[zone]
+	return ok
+}
+
+// giveUp counts the records of a batch as gaps and passes them. A gap of a zone
+// that is not served is noted under one that is, for the same reason that its
+// records could not be sent.
+func (d *Daemon) giveUp(b audit.Batch, reason string, cause error) error {
+	zones := slices.Sorted(maps.Keys(*d.zones.Load()))
+	if len(zones) == 0 {
+		return cause
+	}
+	lost := map[string]uint64{}
+	for _, r := range b.Records {
+		zone, n := r.ZoneID, uint64(1)
+		if !d.known(zone) {
+			zone = zones[0]
+		}
+		if r.EventType == audit.EventGap { // it stands for as many
+			var m struct {
+				Count uint64 `json:"count"`
+			}
+			if json.Unmarshal(r.Metadata, &m) == nil && m.Count > 0 {
+				n = m.Count
+			}
+		}
+		lost[zone] += n
+	}
+	for zone, n := range lost {
+		d.spool.NoteGap(zone, n, reason)
+	}
+	d.log.Error("the admin side does not take some audit records; they are counted as a gap", "records", len(b.Records), "first_offset", b.First, "reason", reason, "error", cause)
+	if err := d.spool.Ack(b.Next()); err != nil {
+		return fmt.Errorf("passing audit that was not taken: %w", err)
+	}
 	return nil
 }

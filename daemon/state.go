@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,10 +21,13 @@ import (
 // state is the directory in which a daemon keeps what it needs to start without
 // the admin side. Nothing in it is trusted: it is verified again when it is read.
 // The audit spool in it holds the lock that keeps a second daemon out.
-type state struct{ dir string }
+type state struct {
+	dir string
+	log *slog.Logger
+}
 
-func openState(dir string) (state, error) {
-	s := state{dir}
+func openState(dir string, log *slog.Logger) (state, error) {
+	s := state{dir, log}
 	for _, sub := range []string{"", "zones", "bundles", "trust"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return s, fmt.Errorf("preparing the state directory: %w", err)
@@ -45,7 +49,10 @@ func (s state) write(name string, data []byte) (err error) {
 		return err
 	}
 	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
@@ -96,11 +103,19 @@ func (s state) sweep() error {
 	return nil
 }
 
-// kept reads a small file, and makes it when there is none.
-func (s state) kept(name string, create func() ([]byte, error)) ([]byte, error) {
+// kept reads a small file, and makes it when there is none or it is damaged.
+func (s state) kept(name string, good func([]byte) bool, create func() ([]byte, error)) ([]byte, error) {
 	data, err := s.read(name)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return data, err
+	switch {
+	case err == nil && good(data):
+		return data, nil
+	case err == nil:
+		s.log.Error("a file of the state directory is damaged; it is set aside and made anew", "file", filepath.Join(s.dir, name))
+		if err := s.setAside(name); err != nil {
+			return nil, err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
 	}
 	if data, err = create(); err != nil {
 		return nil, err
@@ -108,34 +123,28 @@ func (s state) kept(name string, create func() ([]byte, error)) ([]byte, error) 
 	return data, s.write(name, data)
 }
 
-// daemonID is this daemon's id: a UUIDv7 made on the first start.
+// daemonID is the UUIDv7 under which the admin side knows the daemon.
 func (s state) daemonID() (string, error) {
-	data, err := s.kept("daemon-id", func() ([]byte, error) {
+	data, err := s.kept("daemon-id", func(data []byte) bool {
+		_, err := uuid.ParseBytes(bytes.TrimSpace(data))
+		return err == nil
+	}, func() ([]byte, error) {
 		id, err := uuid.NewV7()
 		return []byte(id.String() + "\n"), err
 	})
-	if err != nil {
-		return "", err
-	}
-	id, err := uuid.ParseBytes(bytes.TrimSpace(data))
-	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", filepath.Join(s.dir, "daemon-id"), err)
-	}
-	return id.String(), nil
+	return string(bytes.TrimSpace(data)), err
 }
 
 // maskKey is the key of the digests that stand for masked values.
 func (s state) maskKey() ([]byte, error) {
-	key, err := s.kept("mask-key", func() ([]byte, error) {
-		key := make([]byte, 32)
+	return s.kept("mask-key", func(data []byte) bool { return len(data) == maskKeyBytes }, func() ([]byte, error) {
+		key := make([]byte, maskKeyBytes)
 		_, err := rand.Read(key)
 		return key, err
 	})
-	if err == nil && len(key) != 32 {
-		err = fmt.Errorf("%s has %d bytes, not 32", filepath.Join(s.dir, "mask-key"), len(key))
-	}
-	return key, err
 }
+
+const maskKeyBytes = 32
 
 func zoneName(id string) string     { return filepath.Join("zones", id+".json") }
 func bundleName(hash string) string { return filepath.Join("bundles", hash) }
@@ -158,52 +167,79 @@ func (s state) zones() ([]string, error) {
 	return ids, nil
 }
 
-func (s state) readZone(id string) (zoneFile, error) {
-	var f zoneFile
-	data, err := s.read(zoneName(id))
-	if err != nil {
-		return f, err
-	}
-	if err := json.Unmarshal(data, &f); err != nil {
-		return f, fmt.Errorf("reading the state of zone %s: %w: %w", id, bundle.ErrFormat, err)
-	}
-	return f, nil
+// sealed is a zone's file: the checksum tells damage from a pointer that is not
+// trusted any more, of which the sequence still counts.
+type sealed struct {
+	SHA256 string          `json:"sha256"`
+	Zone   json.RawMessage `json:"zone"`
 }
 
-func (s state) writeZone(id string, f zoneFile) error {
-	data, err := json.Marshal(f)
+func (s state) readZone(id string) (zoneFile, error) {
+	data, err := s.read(zoneName(id))
+	if err != nil {
+		return zoneFile{}, err
+	}
+	var f sealed
+	var z zoneFile
+	if err := json.Unmarshal(data, &f); err != nil {
+		return z, fmt.Errorf("reading the state of zone %s: %w: %w", id, bundle.ErrFormat, err)
+	}
+	if bundle.SHA256Hex(f.Zone) != f.SHA256 {
+		return z, fmt.Errorf("reading the state of zone %s: %w", id, bundle.ErrHash)
+	}
+	if err := json.Unmarshal(f.Zone, &z); err != nil {
+		return z, fmt.Errorf("reading the state of zone %s: %w: %w", id, bundle.ErrFormat, err)
+	}
+	return z, nil
+}
+
+func (s state) writeZone(id string, z zoneFile) error {
+	body, err := json.Marshal(z)
+	if err != nil {
+		return fmt.Errorf("keeping zone %s: %w", id, err)
+	}
+	data, err := json.Marshal(sealed{SHA256: bundle.SHA256Hex(body), Zone: body})
 	if err != nil {
 		return fmt.Errorf("keeping zone %s: %w", id, err)
 	}
 	return s.write(zoneName(id), data)
 }
 
+// keptRoot is a trust root and the file that it is in.
+type keptRoot struct {
+	name string
+	root json.RawMessage
+}
+
 // roots are the kept trust roots, oldest first.
-func (s state) roots() ([]json.RawMessage, error) {
+func (s state) roots() ([]keptRoot, error) {
 	entries, err := os.ReadDir(filepath.Join(s.dir, "trust"))
 	if err != nil {
 		return nil, fmt.Errorf("reading the state: %w", err)
 	}
-	var roots []json.RawMessage
+	var roots []keptRoot
 	for _, e := range entries { // in the order of their names
 		if !strings.HasSuffix(e.Name(), ".json") {
 			continue
 		}
-		data, err := s.read(filepath.Join("trust", e.Name()))
+		name := filepath.Join("trust", e.Name())
+		data, err := s.read(name)
 		if err != nil {
 			return nil, err
 		}
-		roots = append(roots, data)
+		roots = append(roots, keptRoot{name, data})
 	}
 	return roots, nil
 }
 
-// forgetBundles removes the bundles that are not among the hashes.
-func (s state) forgetBundles(keep []string) error {
+// forgetBundles removes the bundles that needed does not list. needed is asked
+// after the bundles that are there were listed.
+func (s state) forgetBundles(needed func() []string) error {
 	entries, err := os.ReadDir(filepath.Join(s.dir, "bundles"))
 	if err != nil {
 		return fmt.Errorf("reading the state: %w", err)
 	}
+	keep := needed()
 	for _, e := range entries {
 		if hashPattern.MatchString(e.Name()) && !slices.Contains(keep, e.Name()) {
 			if err := os.Remove(filepath.Join(s.dir, "bundles", e.Name())); err != nil {

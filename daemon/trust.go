@@ -5,49 +5,70 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/caracalai/caracald/bundle"
 )
 
-// maxTrust bounds the answer of GET /v1/trust.
-const maxTrust = 8 << 20
+const (
+	// maxTrust bounds the answer of GET /v1/trust, in bytes.
+	maxTrust = 8 << 20
+	// trustEvery is how often rotations are asked for when nothing calls for it.
+	trustEvery = 5 * time.Minute
+)
 
-// bootTrust loads the pinned root and follows the rotations that are kept. It
-// gives nil where only a hash is pinned and the root is not kept yet.
+// pinnedRoot is the trust root that everything begins with: the configured one,
+// or the one among those given that has the configured hash; nil where there is none.
+func (c *Config) pinnedRoot(among []json.RawMessage) json.RawMessage {
+	if len(c.TrustRoot) > 0 {
+		return c.TrustRoot
+	}
+	for _, root := range among {
+		if bundle.SHA256Hex(root) == c.TrustRootSHA256 {
+			return root
+		}
+	}
+	return nil
+}
+
+// bootTrust follows the pinned root through the rotations that are kept. It
+// gives nil where the roots must be fetched before anything can be verified:
+// only a hash is pinned and its root is not kept, or a kept rotation cannot be
+// used, because a root that was left behind must not come back.
 func (d *Daemon) bootTrust() (*bundle.Trust, error) {
 	kept, err := d.state.roots()
 	if err != nil {
 		return nil, err
 	}
-	pinned := d.cfg.TrustRoot
-	if len(pinned) == 0 {
-		for _, root := range kept {
-			if bundle.SHA256Hex(root) == d.cfg.TrustRootSHA256 {
-				pinned = root
-			}
-		}
-		if len(pinned) == 0 {
-			return nil, nil
-		}
+	among := make([]json.RawMessage, len(kept))
+	for i, k := range kept {
+		among[i] = k.root
+	}
+	pinned := d.cfg.pinnedRoot(among)
+	if pinned == nil {
+		return nil, nil
 	}
 	trust, err := bundle.LoadTrust(pinned)
 	if err != nil {
 		return nil, fmt.Errorf("the pinned trust root: %w", err)
 	}
-	newer, err := trust.UpdateAll(kept)
-	if err != nil {
-		// What is pinned still holds; the rotations come again from the admin side.
-		d.log.Error("the kept trust roots do not follow the pinned one", "error", err)
-		return trust, nil
+	for _, k := range kept {
+		next, err := trust.UpdateAll([]json.RawMessage{k.root})
+		if err != nil {
+			d.log.Error("a kept trust root does not follow the pinned one; the roots are fetched again", "file", k.name, "error", err)
+			return nil, d.state.setAside(k.name)
+		}
+		trust = next
 	}
-	return newer, nil
+	return trust, nil
 }
 
-// refreshTrust fetches the trust roots and follows them. It tells whether the
-// trust changed.
+// refreshTrust fetches the trust roots and follows them as far as they go. It
+// tells whether the trust changed.
 func (d *Daemon) refreshTrust(ctx context.Context) (bool, error) {
 	d.trusting.Lock()
 	defer d.trusting.Unlock()
+	d.trustAsked = time.Now()
 	data, err := d.up.get(ctx, "/v1/trust", maxTrust)
 	if err != nil {
 		return false, fmt.Errorf("fetching the trust roots: %w", err)
@@ -59,51 +80,68 @@ func (d *Daemon) refreshTrust(ctx context.Context) (bool, error) {
 	before := d.trust.Load()
 	trust := before
 	if trust == nil {
-		for _, root := range answer.Roots {
-			if bundle.SHA256Hex(root) != d.cfg.TrustRootSHA256 {
-				continue
-			}
-			if trust, err = bundle.LoadTrust(root); err != nil {
-				return false, fmt.Errorf("the pinned trust root: %w", err)
-			}
-			if err := d.state.write(rootName(trust.Version()), root); err != nil {
-				return false, err
-			}
-		}
-		if trust == nil {
+		pinned := d.cfg.pinnedRoot(answer.Roots)
+		if pinned == nil {
 			return false, fmt.Errorf("%w: the admin side has no trust root with the pinned hash %s", bundle.ErrSignature, d.cfg.TrustRootSHA256)
 		}
+		if trust, err = bundle.LoadTrust(pinned); err != nil {
+			return false, fmt.Errorf("the pinned trust root: %w", err)
+		}
+		if err := d.state.write(rootName(trust.Version()), pinned); err != nil {
+			return false, err
+		}
 	}
-	newer, err := trust.UpdateAll(answer.Roots)
-	if err != nil {
-		d.log.Error("the admin side's trust roots do not follow ours", "version", trust.Version(), "error", err)
-		newer = trust
-	}
-	// Each step is kept, so that a start without the admin side can follow them too.
-	step := trust
+	var refused []error
 	for _, root := range answer.Roots {
-		next, uerr := step.Update(root)
-		if uerr != nil {
+		next, err := trust.UpdateAll([]json.RawMessage{root})
+		if err != nil {
+			refused = append(refused, err)
 			continue
 		}
+		if next.Version() == trust.Version() {
+			continue
+		}
+		// Each step is kept, so that a start without the admin side can follow it too.
 		if err := d.state.write(rootName(next.Version()), root); err != nil {
 			return false, err
 		}
-		step = next
+		trust = next
 	}
-	if before != nil && newer.Version() == before.Version() {
-		return false, err
+	if err := errors.Join(refused...); err != nil {
+		d.log.Error("some of the admin side's trust roots do not follow ours", "version", trust.Version(), "error", err)
 	}
-	d.trust.Store(newer)
-	d.log.Info("the trust root is loaded", "version", newer.Version(), "expires", newer.Expires())
+	if before != nil && trust.Version() == before.Version() {
+		return false, nil
+	}
+	d.trust.Store(trust)
+	d.log.Info("the trust root is loaded", "version", trust.Version(), "expires", trust.Expires())
 	return true, nil
+}
+
+// keepTrust makes sure that there is a trust root, and asks for rotations now and then.
+func (d *Daemon) keepTrust(ctx context.Context) error {
+	if d.trust.Load() == nil {
+		if _, err := d.refreshTrust(ctx); err != nil {
+			return err
+		}
+		return d.bootAll(ctx) // now what is kept can be verified
+	}
+	d.trusting.Lock()
+	due := d.trustAsked.IsZero() || time.Since(d.trustAsked) >= trustEvery
+	d.trusting.Unlock()
+	if due {
+		if _, err := d.refreshTrust(ctx); err != nil && ctx.Err() == nil {
+			d.log.Warn("the trust roots could not be looked at", "error", err)
+		}
+	}
+	return nil
 }
 
 // verify checks a signed pointer and its bundle's signature. Where keys may have
 // been rotated it looks for a newer trust root once.
 func (d *Daemon) verify(ctx context.Context, raw bundle.SignedPointer) (*signedPointer, error) {
 	p, err := d.verifyNow(raw)
-	if err != nil && (errors.Is(err, bundle.ErrSignature) || errors.Is(err, errNoTrust)) {
+	if errors.Is(err, bundle.ErrSignature) || errors.Is(err, errTrustExpired) {
 		changed, terr := d.refreshTrust(ctx)
 		if terr != nil {
 			return nil, errors.Join(err, terr)
@@ -115,7 +153,10 @@ func (d *Daemon) verify(ctx context.Context, raw bundle.SignedPointer) (*signedP
 	return p, err
 }
 
-var errNoTrust = errors.New("no trust root was loaded yet")
+var (
+	errNoTrust      = errors.New("no trust root was loaded yet")
+	errTrustExpired = errors.New("the trust root has expired")
+)
 
 // verifyNow checks by the trust root as it is. An expired pointer is refused
 // here: an admin side that can be asked can also renew.
@@ -126,7 +167,7 @@ func (d *Daemon) verifyNow(raw bundle.SignedPointer) (*signedPointer, error) {
 	}
 	now := d.cfg.Now()
 	if err := trust.CheckExpiry(now); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errTrustExpired, err)
 	}
 	p, err := trust.VerifyPointer(raw.Pointer, now)
 	if err != nil {
@@ -141,9 +182,8 @@ func complete(trust *bundle.Trust, p bundle.Pointer, raw bundle.SignedPointer) (
 	if p.ZoneID != raw.ZoneID {
 		return nil, fmt.Errorf("%w: the pointer is of zone %q, not %q", bundle.ErrSignature, p.ZoneID, raw.ZoneID)
 	}
-	sp := &signedPointer{pointer: p, raw: raw}
 	if p.PolicySetVersionID == nil {
-		return sp, nil
+		return &signedPointer{pointer: p, raw: raw}, nil
 	}
 	s, err := trust.VerifyStatement(raw.Bundle)
 	if err != nil {
@@ -152,6 +192,5 @@ func complete(trust *bundle.Trust, p bundle.Pointer, raw bundle.SignedPointer) (
 	if s.BundleSHA256 != p.BundleSHA256 || s.ManifestSHA256 != p.ManifestSHA256 || s.BundleSize != p.BundleSize {
 		return nil, fmt.Errorf("%w: the bundle's signature is for another bundle than the pointer names", bundle.ErrHash)
 	}
-	sp.statement = s
-	return sp, nil
+	return &signedPointer{pointer: p, statement: s, raw: raw}, nil
 }

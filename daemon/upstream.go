@@ -78,7 +78,7 @@ func (u *upstream) call(ctx context.Context, method, path, contentType string, b
 	url := u.urls[int(at)%len(u.urls)]
 	defer func() {
 		var r *refusal
-		if err != nil && ctx.Err() == nil && (!errors.As(err, &r) || r.status >= 500) {
+		if err != nil && !errors.Is(ctx.Err(), context.Canceled) && (!errors.As(err, &r) || r.status >= 500) {
 			u.next.CompareAndSwap(at, at+1)
 		}
 	}()
@@ -113,6 +113,9 @@ func (u *upstream) call(ctx context.Context, method, path, contentType string, b
 	}
 	return resp.StatusCode, answer, nil
 }
+
+// rotate turns to the next address: the one in use answers, but not well.
+func (u *upstream) rotate() { u.next.Add(1) }
 
 // get reads something of at most so many bytes.
 func (u *upstream) get(ctx context.Context, path string, most int64) ([]byte, error) {

@@ -10,104 +10,152 @@ import (
 	"github.com/caracalai/caracald/bundle"
 )
 
+// errRepeats is that the admin side sends what it was told is held.
+var errRepeats = errors.New("the admin side repeats itself")
+
 // watch follows the admin side's pointers until ctx ends.
 func (d *Daemon) watch(ctx context.Context) {
 	pause := d.pause()
-	first := true
 	for ctx.Err() == nil {
-		err := d.poll(ctx, first)
-		if err == nil {
-			pause.Reset()
-			if first {
-				first = false
-				d.synced.Store(true)
-				d.checkReady()
-				d.sweepBundles()
-			}
-			continue
-		}
+		err := d.poll(ctx)
 		if ctx.Err() != nil {
 			return
 		}
+		d.asked.Store(true)
+		if err == nil {
+			pause.Reset()
+			d.synced.Store(true)
+			d.checkReady()
+			continue
+		}
+		d.checkReady() // what was kept has to do
 		d.metrics.watchFailed(ctx)
 		wait := pause.NextBackOff()
-		d.log.Warn("watching the pointers failed", "error", err, "again_in", wait)
+		d.logWatch(err, wait)
 		if !sleep(ctx, wait) {
 			return
 		}
 	}
 }
 
+// logWatch says what is wrong with a watch, and what to do about it.
+func (d *Daemon) logWatch(err error, again time.Duration) {
+	var r *refusal
+	if errors.As(err, &r) {
+		switch r.status {
+		case http.StatusUnauthorized:
+			d.log.Error("the admin side does not know this daemon's token or certificate; pointers cannot be followed", "error", err, "again_in", again)
+			return
+		case http.StatusForbidden:
+			d.log.Error("this daemon's token or certificate may not follow these zones; it needs the role daemon for them", "error", err, "again_in", again)
+			return
+		}
+	}
+	d.log.Warn("watching the pointers failed", "error", err, "again_in", again)
+}
+
 // poll makes one long poll and takes in what it answers. The first one does not
 // wait, so that the daemon soon knows that it has everything.
-func (d *Daemon) poll(ctx context.Context, first bool) error {
-	if d.trust.Load() == nil {
-		if _, err := d.refreshTrust(ctx); err != nil {
-			return err
-		}
-		// Now what is kept can be verified.
-		if err := d.bootAll(ctx); err != nil {
-			return err
-		}
+func (d *Daemon) poll(ctx context.Context) error {
+	if err := d.keepTrust(ctx); err != nil {
+		return err
 	}
-	req := bundle.WatchRequest{Zones: bundle.AllZones(), Have: map[string]bundle.Held{}, WaitSeconds: int(d.cfg.WatchWait / time.Second)}
-	if first {
-		req.WaitSeconds = 0
-	}
-	last := map[string]int64{}
-	for _, id := range d.cfg.Zones {
-		last[id] = -1
-	}
-	for id, z := range *d.zones.Load() {
-		if held, ok := z.held(); ok {
-			req.Have[id], last[id] = held, held.Sequence
-		}
-	}
-	if len(d.cfg.Zones) > 0 {
-		var err error
-		if req.Zones, err = bundle.SomeZones(last); err != nil {
-			return err
-		}
+	asked := time.Now()
+	req, err := d.watchRequest(asked)
+	if err != nil {
+		return err
 	}
 	var answer bundle.WatchResponse
 	status, err := d.up.post(ctx, "/v1/pointers/watch", d.cfg.WatchWait+20*time.Second, req, &answer)
 	if err != nil {
 		return err
 	}
-	d.reached.Store(d.cfg.Now().UnixNano())
-	if status == http.StatusNoContent {
-		return nil
-	}
-	var refused []error
+	offered := map[string]bool{}
+	progress := status == http.StatusNoContent
 	for _, raw := range answer.Pointers {
-		if err := d.offer(ctx, raw); err != nil {
-			refused = append(refused, fmt.Errorf("the pointer of zone %.128q was refused: %w", raw.ZoneID, err))
+		offered[raw.ZoneID] = true
+		progress = d.take(ctx, raw) || progress
+	}
+	for id, z := range *d.zones.Load() {
+		if !offered[id] && z.settle(asked) { // what is held is what there is
+			d.reportSoon()
 		}
 	}
-	return errors.Join(refused...)
+	if !progress { // or the next poll would be answered the same at once
+		return errRepeats
+	}
+	return nil
 }
 
-// offer takes a signed pointer in where it is good and news.
-func (d *Daemon) offer(ctx context.Context, raw bundle.SignedPointer) error {
+// watchRequest says what is watched and what is held already. A pointer that
+// was refused counts as held for a while, so that it does not end every poll at
+// once and with that holds up the other zones.
+func (d *Daemon) watchRequest(now time.Time) (bundle.WatchRequest, error) {
+	wait := d.cfg.WatchWait
+	if !d.synced.Load() {
+		wait = 0
+	}
+	req := bundle.WatchRequest{Zones: bundle.AllZones(), Have: map[string]bundle.Held{}}
+	last := map[string]int64{}
+	for _, id := range d.cfg.Zones {
+		last[id] = noSequence
+	}
+	for id, z := range *d.zones.Load() {
+		held, until, ok := z.held(now)
+		if !ok {
+			continue
+		}
+		req.Have[id] = held
+		if len(d.cfg.Zones) > 0 {
+			last[id] = held.Sequence
+		}
+		if !until.IsZero() {
+			wait = min(wait, until.Sub(now)+time.Second) // the wire has whole seconds
+		}
+	}
+	req.WaitSeconds = int(wait / time.Second)
+	if len(d.cfg.Zones) > 0 {
+		var err error
+		if req.Zones, err = bundle.SomeZones(last); err != nil {
+			return req, err
+		}
+	}
+	return req, nil
+}
+
+// take takes a signed pointer in where it is good and news. It tells whether
+// the next poll will be another one for it.
+func (d *Daemon) take(ctx context.Context, raw bundle.SignedPointer) (progress bool) {
 	if !idPattern.MatchString(raw.ZoneID) || !d.serves(raw.ZoneID) {
-		return fmt.Errorf("%w: this daemon does not serve the zone", bundle.ErrFormat)
+		d.log.Warn("the admin side sent a pointer of a zone that was not asked for", "zone", fmt.Sprintf("%.128q", raw.ZoneID))
+		return false
 	}
 	p, err := d.verify(ctx, raw)
-	if err != nil {
-		return err
+	if ctx.Err() != nil {
+		return false
 	}
 	z := d.zone(raw.ZoneID)
-	news, stale := z.want(p)
-	if stale {
-		_, seen := z.goal()
-		return fmt.Errorf("%w: sequence %d was offered after %d", bundle.ErrSignature, p.pointer.Sequence, seen)
+	news := false
+	if err == nil {
+		var stale bool
+		if news, stale = z.want(p); stale {
+			_, seen := z.goal()
+			err = fmt.Errorf("%w: sequence %d (version %s) was offered after sequence %d", bundle.ErrSignature, p.pointer.Sequence, named(p.pointer.PolicySetVersionID), seen)
+		}
+	}
+	if err != nil {
+		d.metrics.pointerRefused(ctx, z.id)
+		d.up.rotate() // another address may be better
+		if z.refuse(raw, fmt.Errorf("the pointer was refused: %w", err), time.Now().Add(d.cfg.RetryMax)) {
+			d.log.Error("a pointer was refused; what was loaded before goes on serving", "zone", z.id, "sequence", raw.Sequence, "error", err)
+			d.reportSoon()
+			return true
+		}
+		return false
 	}
 	if news {
 		d.metrics.pointerSeen(ctx, z.id)
-		d.loads.Go(func() {
-			d.reach(d.background, z)
-			d.checkReady()
-		})
+		d.loads.Go(func() { d.reach(d.background, z) })
 	}
-	return nil
+	return news
 }

@@ -1,66 +1,16 @@
 package daemon
 
 import (
+	"encoding/base64"
 	"encoding/json"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/caracalai/caracald/bundle"
-	"github.com/caracalai/caracald/policy"
 )
-
-// snapshot is everything that a request of a zone needs, verified and compiled.
-// It is immutable: a request loads it once and sees one version whole.
-type snapshot struct {
-	// generation is another for each set version that is loaded; renewals of
-	// the pointer keep it, and with it what was cached.
-	generation uint64
-	pointer    bundle.Pointer
-	// set is nil where nothing is active.
-	set      *policy.Set
-	loadedAt time.Time
-	// identity is the tail of every answer, from "zone_id" to the closing brace.
-	identity []byte
-	// replayable tells whether the policies read none of the masked paths.
-	replayable bool
-}
-
-func newSnapshot(generation uint64, p bundle.Pointer, set *policy.Set, loadedAt time.Time) *snapshot {
-	s := &snapshot{generation: generation, pointer: p, set: set, loadedAt: loadedAt, replayable: true}
-	for _, path := range p.Settings.AuditMask {
-		if set != nil && set.ReadsInput(path) {
-			s.replayable = false
-		}
-	}
-	b := append([]byte(nil), `,"zone_id":`...)
-	b = strconv.AppendQuote(b, p.ZoneID) // ids are plain ASCII
-	b = append(b, `,"policy_set_id":`...)
-	b = appendOptional(b, p.PolicySetID)
-	b = append(b, `,"policy_set_version_id":`...)
-	b = appendOptional(b, p.PolicySetVersionID)
-	b = append(b, `,"manifest_sha256":`...)
-	b = appendOptional(b, orNil(p.ManifestSHA256))
-	b = append(b, `,"bundle_sha256":`...)
-	b = appendOptional(b, orNil(p.BundleSHA256))
-	s.identity = append(b, '}')
-	return s
-}
-
-func orNil(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
-func appendOptional(b []byte, id *string) []byte {
-	if id == nil {
-		return append(b, "null"...)
-	}
-	return strconv.AppendQuote(b, *id)
-}
 
 // signedPointer is a verified pointer with the envelopes it came in.
 type signedPointer struct {
@@ -69,33 +19,50 @@ type signedPointer struct {
 	raw       bundle.SignedPointer
 }
 
+// refused is a pointer that could not be verified. Nothing in it is believed;
+// it is only remembered so that it is not asked for again at once.
+type refused struct {
+	held   bundle.Held
+	detail string
+	until  time.Time
+}
+
 // zone is one zone of the daemon: what it serves, and what it should.
 type zone struct {
 	id string
+	// outcomes label its decisions in the metrics.
+	outcomes map[outcome]metric.MeasurementOption
 	// current is what answers; nil until something was loaded.
 	current atomic.Pointer[snapshot]
 
-	// loading is held by whoever brings the zone to its wanted pointer.
+	// loading is held by whoever brings the zone to its wanted pointer; moved
+	// tells that one that it has changed.
 	loading sync.Mutex
+	moved   chan struct{}
 
 	mu sync.Mutex
 	// wanted is the newest verified pointer; nil where there is none.
 	wanted *signedPointer
+	// busy is the one that is being loaded.
+	busy *signedPointer
 	// failure says why wanted could not be loaded, "" where it was.
 	failure string
-	// seen is the highest sequence ever verified, -1 for none.
+	// seen is the highest sequence ever verified.
 	seen int64
-	// answered tells that the admin side told of this zone since the start.
-	answered bool
+	// refused is the last pointer offered that was not good, nil where a good one followed.
+	refused *refused
+}
+
+func newZone(id string) *zone {
+	return &zone{id: id, outcomes: outcomesOf(id), seen: noSequence, moved: make(chan struct{}, 1)}
 }
 
 // want notes a verified pointer. It tells whether that is news: a higher
-// sequence, or the same one renewed. stale tells that it is older than what was
-// seen before, which no honest admin side does.
+// sequence, or the same one renewed. stale tells that it contradicts what was
+// verified before, which no honest admin side does.
 func (z *zone) want(p *signedPointer) (news, stale bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.answered = true
 	if p.pointer.Sequence < z.seen {
 		return false, true
 	}
@@ -107,8 +74,11 @@ func (z *zone) want(p *signedPointer) (news, stale bool) {
 			return false, false
 		}
 	}
-	z.wanted = p
-	z.seen = p.pointer.Sequence
+	z.wanted, z.seen, z.refused = p, p.pointer.Sequence, nil
+	select {
+	case z.moved <- struct{}{}:
+	default:
+	}
 	return true, false
 }
 
@@ -116,6 +86,47 @@ func sameVersion(a, b bundle.Pointer) bool {
 	same := func(x, y *string) bool { return (x == nil) == (y == nil) && (x == nil || *x == *y) }
 	return same(a.PolicySetID, b.PolicySetID) && same(a.PolicySetVersionID, b.PolicySetVersionID) &&
 		a.ManifestSHA256 == b.ManifestSHA256 && a.BundleSHA256 == b.BundleSHA256
+}
+
+// refuse notes that a pointer was not good, and for how long it is not to be
+// asked for again. It tells whether that is news.
+func (z *zone) refuse(raw bundle.SignedPointer, cause error, until time.Time) (news bool) {
+	r := &refused{held: bundle.Held{Sequence: max(0, raw.Sequence), IssuedAt: claimedIssue(raw.Pointer)}, detail: cause.Error(), until: until}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	before := z.refused
+	z.refused = r
+	return before == nil || before.held != r.held || before.detail != r.detail
+}
+
+// settle forgets a refused pointer that was asked for again at a time, and was
+// not offered any more. It tells whether there was one.
+func (z *zone) settle(asked time.Time) bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.refused == nil || asked.Before(z.refused.until) {
+		return false
+	}
+	z.refused = nil
+	return true
+}
+
+// claimedIssue is the time of issue that an unverified envelope claims.
+func claimedIssue(envelope json.RawMessage) time.Time {
+	var e struct {
+		Payload string `json:"payload"`
+	}
+	var p struct {
+		IssuedAt time.Time `json:"issued_at"`
+	}
+	if json.Unmarshal(envelope, &e) != nil {
+		return time.Time{}
+	}
+	payload, err := base64.StdEncoding.DecodeString(e.Payload)
+	if err != nil || json.Unmarshal(payload, &p) != nil {
+		return time.Time{}
+	}
+	return p.IssuedAt
 }
 
 // goal is the pointer to load, and the highest sequence seen.
@@ -134,80 +145,85 @@ func (z *zone) outcome(p *signedPointer, failure string) {
 	}
 }
 
+// detail says why the newest pointer is not served. The caller holds mu.
+func (z *zone) detail() string {
+	if z.refused != nil {
+		return z.refused.detail
+	}
+	return z.failure
+}
+
 // receipt reports the zone; ok is false while there is nothing to report.
 func (z *zone) receipt() (r bundle.Receipt, ok bool) {
 	z.mu.Lock()
-	wanted, failure := z.wanted, z.failure
+	wanted, failure, refused := z.wanted, z.failure, z.refused
 	z.mu.Unlock()
 	serving := z.current.Load()
-	r = bundle.Receipt{ZoneID: z.id, State: bundle.ReceiptLoaded, ServingSequence: -1}
+	r = bundle.Receipt{ZoneID: z.id, State: bundle.ReceiptLoaded, ServingSequence: noSequence}
 	if serving != nil {
 		r.ServingSequence, r.ServingVersionID = serving.pointer.Sequence, serving.pointer.PolicySetVersionID
 	}
 	switch {
+	case refused != nil: // of which only the sequence it came with can be told
+		r.State, r.Detail, r.Sequence = bundle.ReceiptFailed, refused.detail, refused.held.Sequence
+		return r, true
 	case failure != "" && wanted != nil:
-		p := wanted.pointer
 		r.State, r.Detail = bundle.ReceiptFailed, failure
-		r.Sequence, r.PolicySetVersionID, r.ManifestSHA256, r.BundleSHA256 = p.Sequence, p.PolicySetVersionID, p.ManifestSHA256, p.BundleSHA256
+		name(&r, wanted.pointer)
 		return r, true
 	case serving != nil:
-		p := serving.pointer
-		r.Sequence, r.PolicySetVersionID, r.ManifestSHA256, r.BundleSHA256 = p.Sequence, p.PolicySetVersionID, p.ManifestSHA256, p.BundleSHA256
+		name(&r, serving.pointer)
 		r.LoadedAt = serving.loadedAt
 		return r, true
 	}
 	return r, false
 }
 
-// Status answers GET /v1/zones/{z}/status.
-type Status struct {
-	ZoneID string `json:"zone_id"`
-	// Loaded tells whether the zone answers: by a version, or, where
-	// PolicySetVersionID is null, with the denial that nothing is active.
-	Loaded             bool       `json:"loaded"`
-	PolicySetID        *string    `json:"policy_set_id"`
-	PolicySetVersionID *string    `json:"policy_set_version_id"`
-	ManifestSHA256     *string    `json:"manifest_sha256"`
-	BundleSHA256       *string    `json:"bundle_sha256"`
-	Sequence           int64      `json:"sequence"`
-	LoadedAt           *time.Time `json:"loaded_at"`
-	AgeSeconds         *float64   `json:"age_seconds"`
-	// Stale tells that the pointer has expired, so that the admin side may have
-	// said something else since.
-	Stale     bool       `json:"stale"`
-	ExpiresAt *time.Time `json:"expires_at"`
-	// WantedSequence is that of the newest verified pointer. While it differs
-	// from Sequence, Detail says why that one is not loaded.
-	WantedSequence int64  `json:"wanted_sequence"`
-	Detail         string `json:"detail"`
+// name fills in the version that a receipt is about.
+func name(r *bundle.Receipt, p bundle.Pointer) {
+	r.Sequence, r.PolicySetVersionID, r.ManifestSHA256, r.BundleSHA256 = p.Sequence, p.PolicySetVersionID, p.ManifestSHA256, p.BundleSHA256
 }
 
-func (z *zone) status(now time.Time) Status {
-	z.mu.Lock()
-	st := Status{ZoneID: z.id, Sequence: -1, WantedSequence: z.seen, Detail: z.failure}
-	z.mu.Unlock()
-	s := z.current.Load()
-	if s == nil {
-		return st
-	}
-	p := s.pointer
-	age := now.Sub(s.loadedAt).Seconds()
-	st.Loaded, st.Sequence = true, p.Sequence
-	st.PolicySetID, st.PolicySetVersionID = p.PolicySetID, p.PolicySetVersionID
-	st.ManifestSHA256, st.BundleSHA256 = orNil(p.ManifestSHA256), orNil(p.BundleSHA256)
-	st.LoadedAt, st.AgeSeconds = &s.loadedAt, &age
-	st.Stale, st.ExpiresAt = !now.Before(p.ExpiresAt), &p.ExpiresAt
-	return st
-}
-
-// held says which pointer of the zone the daemon has verified.
-func (z *zone) held() (bundle.Held, bool) {
+// held says which pointer of the zone needs not be sent again. until is zero
+// where the pointer was verified; otherwise it was refused, and is to be asked
+// for again then.
+func (z *zone) held(now time.Time) (h bundle.Held, until time.Time, ok bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if z.wanted == nil {
-		return bundle.Held{}, false
+	if z.refused != nil && now.Before(z.refused.until) {
+		return z.refused.held, z.refused.until, true
 	}
-	return bundle.Held{Sequence: z.wanted.pointer.Sequence, IssuedAt: z.wanted.pointer.IssuedAt}, true
+	if z.wanted == nil {
+		return bundle.Held{}, time.Time{}, false
+	}
+	return bundle.Held{Sequence: z.wanted.pointer.Sequence, IssuedAt: z.wanted.pointer.IssuedAt}, time.Time{}, true
+}
+
+// begin and end surround the loading of a pointer, so that its bundle is kept
+// meanwhile.
+func (z *zone) begin(p *signedPointer) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.busy = p
+}
+
+func (z *zone) end() { z.begin(nil) }
+
+// bundles are the hashes of the bundles that the zone needs.
+func (z *zone) bundles() []string {
+	z.mu.Lock()
+	needed := []*signedPointer{z.wanted, z.busy}
+	z.mu.Unlock()
+	var hashes []string
+	for _, p := range needed {
+		if p != nil {
+			hashes = append(hashes, p.pointer.BundleSHA256)
+		}
+	}
+	if s := z.current.Load(); s != nil {
+		hashes = append(hashes, s.pointer.BundleSHA256)
+	}
+	return hashes
 }
 
 // zoneFile is how the state directory keeps a zone: the pointer that was loaded

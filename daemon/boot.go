@@ -1,0 +1,129 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/caracalai/caracald/bundle"
+)
+
+// bootAll loads every kept zone that this daemon is to serve and that has
+// nothing loaded yet. A file that is damaged is set aside; the sequence in a
+// sound one counts as seen even where its pointer is trusted no more.
+func (d *Daemon) bootAll(ctx context.Context) error {
+	ids, err := d.state.zones()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if !d.serves(id) {
+			continue
+		}
+		z := d.zone(id)
+		if z.current.Load() != nil {
+			continue
+		}
+		f, err := d.state.readZone(id)
+		if err != nil {
+			d.log.Error("the kept state of a zone is damaged and is set aside", "zone", id, "error", err)
+			if err := d.state.setAside(zoneName(id)); err != nil {
+				return err
+			}
+			continue
+		}
+		z.mu.Lock()
+		z.seen = max(z.seen, f.Seen)
+		z.mu.Unlock()
+		if err := d.boot(ctx, z, f); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			d.log.Error("the kept state of a zone cannot be used; it is fetched again", "zone", id, "error", err)
+			continue
+		}
+		d.log.Info("a zone is loaded from the state directory", "zone", id, "sequence", z.current.Load().pointer.Sequence)
+	}
+	return nil
+}
+
+// boot loads what the state directory keeps of a zone, verifying everything
+// anew. A pointer that has expired meanwhile is loaded too: what that means is
+// decided with each request.
+func (d *Daemon) boot(ctx context.Context, z *zone, f zoneFile) error {
+	trust := d.trust.Load()
+	if trust == nil {
+		return errNoTrust
+	}
+	p, err := trust.VerifyPointer(f.Pointer, d.cfg.Now())
+	if err != nil && !errors.Is(err, bundle.ErrExpired) {
+		return err
+	}
+	want, err := complete(trust, p, bundle.SignedPointer{ZoneID: z.id, Pointer: f.Pointer, Bundle: f.Bundle})
+	if err != nil {
+		return err
+	}
+	next, err := d.bootSnapshot(ctx, want)
+	if err != nil {
+		return err
+	}
+	z.mu.Lock()
+	z.wanted, z.seen = want, max(z.seen, p.Sequence)
+	z.mu.Unlock()
+	z.current.Store(next)
+	return nil
+}
+
+func (d *Daemon) bootSnapshot(ctx context.Context, want *signedPointer) (*snapshot, error) {
+	p, now := want.pointer, d.cfg.Now().UTC()
+	if p.PolicySetVersionID == nil {
+		return newSnapshot(d.generation.Add(1), p, nil, now)
+	}
+	data, err := d.state.read(bundleName(p.BundleSHA256))
+	if err != nil {
+		return nil, err
+	}
+	if got := bundle.SHA256Hex(data); got != p.BundleSHA256 {
+		return nil, errors.Join(fmt.Errorf("%w: the kept bundle's SHA-256 is %s, not %s", bundle.ErrHash, got, p.BundleSHA256), d.state.setAside(bundleName(p.BundleSHA256)))
+	}
+	set, err := d.unpack(ctx, data, want)
+	if err != nil {
+		return nil, err
+	}
+	return newSnapshot(d.generation.Add(1), p, set, now)
+}
+
+// cleanSoon asks for bundles that nothing needs to be removed.
+func (d *Daemon) cleanSoon() {
+	select {
+	case d.cleanNow <- struct{}{}:
+	default:
+	}
+}
+
+// clean removes bundles that no zone serves, wants or is loading, whenever that
+// may have changed.
+func (d *Daemon) clean(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.cleanNow:
+		}
+		if err := d.cleanBundles(); err != nil {
+			d.log.Warn("old bundles could not be removed", "error", err)
+		}
+	}
+}
+
+func (d *Daemon) cleanBundles() error {
+	d.cleaning.Lock()
+	defer d.cleaning.Unlock()
+	return d.state.forgetBundles(func() []string {
+		var needed []string
+		for _, z := range *d.zones.Load() {
+			needed = append(needed, z.bundles()...)
+		}
+		return needed
+	})
+}

@@ -1,0 +1,114 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/caracalai/caracald/audit"
+	"github.com/caracalai/caracald/bundle"
+)
+
+// inputsHashed is the setting of a zone whose records do not hold inputs.
+const inputsHashed = "hashed"
+
+// Reasons of gaps in the audit.
+const (
+	gapFull     = "spool_full"
+	gapFailed   = "spool_failed"
+	gapRecord   = "not_encodable"
+	gapReach    = "zone_not_reached"
+	gapMismatch = "chain_mismatch"
+)
+
+// record writes the audit record of a decision. The problem is that it could
+// not be kept and decisions without a record are not to be answered.
+func (d *Daemon) record(rq *request, out *decided, raw []byte, now time.Time) *problem {
+	p := &out.snap.pointer
+	rec := audit.Record{
+		ID: out.id, EventType: audit.EventDecision, ZoneID: p.ZoneID, RequestID: rq.id,
+		Decision: out.decision, EvaluationStatus: out.status,
+		ManifestSHA256: p.ManifestSHA256, BundleSHA256: p.BundleSHA256, Sequence: p.Sequence,
+		DeterminingPolicies: out.determining, Diagnostics: out.diagnostics, OccurredAt: now.UTC(),
+	}
+	if p.PolicySetVersionID != nil {
+		rec.PolicySetID, rec.PolicySetVersionID = *p.PolicySetID, *p.PolicySetVersionID
+	}
+	err := d.fillInput(&rec, rq, out.snap, raw)
+	reason := gapRecord
+	if err == nil {
+		err = d.spool.Append(&rec)
+		switch {
+		case errors.Is(err, audit.ErrSpoolFull):
+			reason = gapFull
+		case errors.Is(err, audit.ErrSpoolFailed), errors.Is(err, audit.ErrClosed):
+			reason = gapFailed
+		}
+	}
+	if err == nil {
+		if d.unkept.Load() && d.unkept.CompareAndSwap(true, false) {
+			d.log.Info("audit records are kept again")
+		}
+		return nil
+	}
+	if d.unkept.CompareAndSwap(false, true) {
+		d.log.Error("audit records cannot be kept", "audit_mode", string(d.cfg.AuditMode), "zone", p.ZoneID, "error", err)
+	}
+	if d.cfg.AuditMode == AuditCount {
+		d.spool.NoteGap(p.ZoneID, 1, reason)
+		return nil
+	}
+	return refuse(fasthttp.StatusServiceUnavailable, "audit_unavailable", "the audit record cannot be kept, so there is no decision")
+}
+
+// metadata is what a record says beside the decision.
+type metadata struct {
+	// TraceID and SpanID are the caller's, as W3C Trace Context has them.
+	TraceID string `json:"trace_id,omitempty"`
+	SpanID  string `json:"span_id,omitempty"`
+	// Masked lists the JSON pointers of the input whose values were replaced.
+	Masked []string `json:"masked,omitempty"`
+	// InputSHA256 is that of the exact bytes of an input that is not kept.
+	InputSHA256 string `json:"input_sha256,omitempty"`
+	// Replayable tells whether the kept input gives the same decision again;
+	// absent where it is the very one.
+	Replayable *bool `json:"replayable,omitempty"`
+}
+
+// fillInput puts the evaluated input into a record the way the zone wants it.
+func (d *Daemon) fillInput(rec *audit.Record, rq *request, snap *snapshot, raw []byte) error {
+	var m metadata
+	if rq.span.IsValid() {
+		m.TraceID, m.SpanID = rq.span.TraceID().String(), rq.span.SpanID().String()
+	}
+	switch settings := &snap.pointer.Settings; {
+	case settings.AuditInputs == inputsHashed:
+		m.InputSHA256, m.Replayable = bundle.SHA256Hex(raw), new(bool)
+	case len(settings.AuditMask) > 0:
+		masked, found, err := audit.Mask(raw, settings.AuditMask, d.maskKey)
+		if err != nil {
+			return fmt.Errorf("masking: %w", err)
+		}
+		rec.Input, m.Masked = masked, found
+		if len(found) > 0 {
+			replayable := !slices.ContainsFunc(found, func(path string) bool { return snap.read[path] })
+			m.Replayable = &replayable
+		}
+	default:
+		rec.Input = raw
+		if m.TraceID == "" {
+			rec.Metadata = json.RawMessage("{}")
+			return nil
+		}
+	}
+	data, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encoding metadata: %w", err)
+	}
+	rec.Metadata = data
+	return nil
+}

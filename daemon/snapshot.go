@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/caracalai/caracald/audit"
+	"github.com/caracalai/caracald/bundle"
+	"github.com/caracalai/caracald/policy"
+)
+
+// snapshot is everything that a request of a zone needs, verified and compiled.
+// It is immutable: a request loads it once and sees one version whole.
+type snapshot struct {
+	// generation is another for each set version that is loaded; renewals of
+	// the pointer keep it, and with it what was cached. It is 0 where nothing
+	// was loaded.
+	generation uint64
+	pointer    bundle.Pointer
+	// set is nil where nothing is active.
+	set *policy.Set
+	// loadedAt is when the version was loaded; renewals keep it.
+	loadedAt time.Time
+	// identity is the tail of every answer, from "zone_id" to the closing brace.
+	identity []byte
+	// read are the masked paths that a policy may read: where one of them was
+	// masked, the record's input does not give the same decision again.
+	read map[string]bool
+}
+
+// newSnapshot makes the snapshot of a verified pointer. It refuses settings
+// that could not be honoured.
+func newSnapshot(generation uint64, p bundle.Pointer, set *policy.Set, loadedAt time.Time) (*snapshot, error) {
+	if _, _, err := audit.Mask([]byte("{}"), p.Settings.AuditMask, []byte{0}); err != nil {
+		return nil, fmt.Errorf("the zone's settings: %w", err)
+	}
+	s := &snapshot{generation: generation, pointer: p, set: set, loadedAt: loadedAt, read: map[string]bool{}}
+	for _, path := range p.Settings.AuditMask {
+		if set != nil && set.ReadsInput(path) {
+			s.read[path] = true
+		}
+	}
+	b := append([]byte(nil), `,"zone_id":`...)
+	b = strconv.AppendQuote(b, p.ZoneID) // ids are plain ASCII
+	b = append(b, `,"policy_set_id":`...)
+	b = appendOptional(b, p.PolicySetID)
+	b = append(b, `,"policy_set_version_id":`...)
+	b = appendOptional(b, p.PolicySetVersionID)
+	b = append(b, `,"manifest_sha256":`...)
+	b = appendOptional(b, orNil(p.ManifestSHA256))
+	b = append(b, `,"bundle_sha256":`...)
+	b = appendOptional(b, orNil(p.BundleSHA256))
+	s.identity = append(b, '}')
+	return s, nil
+}
+
+// noSequence stands for the sequence of a zone that has no pointer.
+const noSequence = -1
+
+// unloaded stands for a zone of which nothing was loaded. Nobody knows what its
+// settings would mask, so its records do not hold inputs.
+func unloaded(zone string) *snapshot {
+	s, err := newSnapshot(0, bundle.Pointer{ZoneID: zone, Sequence: noSequence, Settings: bundle.ZoneSettings{AuditInputs: inputsHashed}}, nil, time.Time{})
+	if err != nil { // it has no paths that could be wrong
+		panic(err)
+	}
+	return s
+}
+
+func orNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func appendOptional(b []byte, id *string) []byte {
+	if id == nil {
+		return append(b, "null"...)
+	}
+	return strconv.AppendQuote(b, *id)
+}
