@@ -3,14 +3,12 @@ package admin
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 
 	"github.com/caracalai/caracald/admin/api"
 	"github.com/caracalai/caracald/admin/store"
-	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/policy"
 )
 
@@ -120,11 +118,6 @@ func (s *Server) activatable(ctx context.Context, v store.SetVersion) error {
 	if err != nil {
 		if p := invalidBundle(err); p != nil {
 			return p
-		}
-		for _, broken := range []error{bundle.ErrHash, bundle.ErrFormat, bundle.ErrSignature, bundle.ErrLimit} {
-			if errors.Is(err, broken) {
-				return refuse(http.StatusUnprocessableEntity, "invalid_policy_bundle", "the stored bundle cannot be loaded: %v", err)
-			}
 		}
 		return err
 	}

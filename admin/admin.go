@@ -33,6 +33,8 @@ type Server struct {
 	sets    *compiledSets
 	trust   *bundle.Trust
 	handler http.Handler
+	// document is the OpenAPI document.
+	document []byte
 }
 
 // New prepares a control plane. ctx bounds only the preparation.
@@ -53,9 +55,10 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if s.hub, err = newHub(ctx, cfg.Store, cfg.MaxWatchers, s.metrics); err != nil {
 		return nil, fmt.Errorf("reading the pointers: %w", err)
 	}
-	if s.handler, err = s.mux(); err != nil {
-		return nil, fmt.Errorf("building the routes: %w", err)
+	if s.document, err = OpenAPI(cfg.Version); err != nil {
+		return nil, fmt.Errorf("making the API's description: %w", err)
 	}
+	s.handler = s.mux()
 	return s, nil
 }
 

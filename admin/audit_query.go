@@ -36,6 +36,10 @@ func auditRoutes() []route {
 				filters[3], filters[4],
 			}, "text/event-stream", nil, (*Server).tail),
 	}
+	routes[0].others = []otherAnswer{
+		{status: http.StatusOK, contentType: "text/csv"},
+		{status: http.StatusOK, contentType: "application/x-ndjson"},
+	}
 	for i := range routes { // what was decided is not forgotten with the zone
 		routes[i].archived = true
 	}

@@ -16,9 +16,14 @@ import (
 	"github.com/caracalai/caracald/audit"
 )
 
+// batchType is the media type of a batch.
+const batchType = "application/vnd.caracal.audit-batch"
+
 func batchRoutes() []route {
 	rt := raw(http.MethodPost, "/v1/audit/batches", "audit.ingest", "Take a compressed batch of a daemon's audit records, once for each offset",
 		daemons, nil, "application/json", new(api.BatchAccepted), (*Server).takeBatch)
+	rt.binary = batchType
+	rt.others = []otherAnswer{{status: http.StatusConflict, body: new(chainMismatch)}}
 	return []route{rt}
 }
 

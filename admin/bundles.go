@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"time"
@@ -20,9 +21,11 @@ const immutable = "private, max-age=31536000, immutable"
 
 func bundleRoutes() []route {
 	readers := slices.Concat(daemons, anyone)
+	whole := raw(http.MethodGet, "/v1/bundles/{sha256}", "bundle.get", "Fetch a compressed bundle by its hash; ranges are served", readers, nil, bundleType, nil, (*Server).getBundle)
+	whole.others = []otherAnswer{{status: http.StatusPartialContent, contentType: bundleType}, {status: http.StatusNotModified}}
 	return []route{
-		raw(http.MethodGet, "/v1/bundles/{sha256}", "bundle.get", "Fetch a compressed bundle by its hash; ranges are served", readers, nil, bundleType, nil, (*Server).getBundle),
-		raw(http.MethodGet, "/v1/bundles/{sha256}/envelope", "bundle.envelope", "Fetch a bundle's signature, a DSSE envelope", readers, nil, "application/json", nil, (*Server).getBundleEnvelope),
+		whole,
+		raw(http.MethodGet, "/v1/bundles/{sha256}/envelope", "bundle.envelope", "Fetch a bundle's signature, a DSSE envelope", readers, nil, "application/json", new(json.RawMessage), (*Server).getBundleEnvelope),
 		reads("/v1/trust", "trust.get", "Fetch the trust root and its rotations", nil, nil, (*Server).getTrust),
 	}
 }

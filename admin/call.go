@@ -130,23 +130,51 @@ func decodeBody(body []byte, into any) error {
 		}
 		return invalidBody("", "is wrong: %v", err)
 	}
-	var present map[string]json.RawMessage
-	if err := json.Unmarshal(body, &present); err != nil {
-		return invalidBody("", "must be an object")
+	return checkRequired("", body, reflect.TypeOf(into).Elem())
+}
+
+// checkRequired looks for the required fields of a value that was decoded as t,
+// and of what is in it.
+func checkRequired(pointer string, value json.RawMessage, t reflect.Type) error {
+	switch {
+	case t.Kind() == reflect.Pointer:
+		if string(value) == "null" {
+			return nil
+		}
+		return checkRequired(pointer, value, t.Elem())
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
+		var items []json.RawMessage
+		if err := json.Unmarshal(value, &items); err != nil {
+			return invalidBody(pointer, "must be an array")
+		}
+		for i, item := range items {
+			if err := checkRequired(pointer+"/"+strconv.Itoa(i), item, t.Elem()); err != nil {
+				return err
+			}
+		}
+		return nil
+	case t.Kind() != reflect.Struct || t == reflect.TypeFor[time.Time]():
+		return nil
 	}
-	t := reflect.TypeOf(into).Elem()
+	var present map[string]json.RawMessage
+	if err := json.Unmarshal(value, &present); err != nil || present == nil {
+		return invalidBody(pointer, "must be an object")
+	}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if f.Tag.Get("required") != "true" {
-			continue
-		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		value, ok := present[name]
-		if !ok {
-			return invalidBody("/"+name, "is required")
+		below, required := pointer+"/"+name, f.Tag.Get("required") == "true"
+		item, ok := present[name]
+		switch {
+		case !ok && required:
+			return invalidBody(below, "is required")
+		case !ok:
+			continue
+		case string(item) == "null" && required:
+			return invalidBody(below, "must be %s, not null", jsonName(f.Type))
 		}
-		if string(value) == "null" {
-			return invalidBody("/"+name, "must be %s, not null", jsonName(f.Type))
+		if err := checkRequired(below, item, f.Type); err != nil {
+			return err
 		}
 	}
 	return nil

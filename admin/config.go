@@ -69,7 +69,7 @@ type Keys struct {
 // the field.
 func (c *Config) prepare() error {
 	if c.Store == nil {
-		return errors.New("Store: is required")
+		return errors.New("the field Store is required")
 	}
 	if n := len(c.BootstrapToken); n > 0 && n < 16 {
 		return errors.New("BootstrapToken: has fewer than 16 characters")

@@ -4,16 +4,11 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"reflect"
 	"regexp"
 	"strings"
 
-	"github.com/swaggest/jsonschema-go"
 	"github.com/swaggest/openapi-go"
 	"github.com/swaggest/openapi-go/openapi31"
-	"github.com/swaggest/swgui"
-	"github.com/swaggest/swgui/v5emb"
 
 	"github.com/caracalai/caracald/admin/api"
 )
@@ -27,7 +22,7 @@ var pathParameter = regexp.MustCompile(`\{([a-z0-9_]+)\}`)
 // serves it.
 func OpenAPI(version string) ([]byte, error) {
 	r := openapi31.NewReflector()
-	r.DefaultOptions = append(r.DefaultOptions, jsonschema.InterceptDefName(func(t reflect.Type, _ string) string { return definitionName(t) }))
+	r.DefaultOptions = append(r.DefaultOptions, schemaRules(routes())...)
 	r.Spec.Info.WithTitle("caracal admin API").WithVersion(cmp.Or(version, "dev")).
 		WithDescription("The control plane: zones, policies, policy sets, activation, audit, tokens, and what daemons ask. Every error outside 2xx has the shape of Error.")
 	r.Spec.SetHTTPBearerTokenSecurity(bearerScheme, "", "A token of the control plane: caracal token create")
@@ -72,30 +67,50 @@ func describeRoute(r *openapi31.Reflector, rt route) error {
 		}
 		parameters = append(parameters, parameterOf(q.name, openapi31.ParameterInQuery, q.description, schema, false))
 	}
-	if rt.method == http.MethodPost {
+	if rt.idempotent {
 		parameters = append(parameters, parameterOf("Idempotency-Key", openapi31.ParameterInHeader,
 			"1 to 255 printable characters; the same call with the same key is done once", map[string]any{"type": "string"}, false))
 	}
 	if exposed, ok := oc.(openapi31.OperationExposer); ok {
 		exposed.Operation().Parameters = parameters
 	}
-	if rt.request != nil {
-		oc.AddReqStructure(rt.request, openapi.WithContentType("application/json"))
-	}
 	switch {
-	case rt.contentType != "" && rt.response != nil:
-		oc.AddRespStructure(rt.response, openapi.WithHTTPStatus(rt.status), openapi.WithContentType("application/json"))
-		oc.AddRespStructure("", openapi.WithHTTPStatus(rt.status), openapi.WithContentType(rt.contentType))
-	case rt.contentType != "":
-		oc.AddRespStructure("", openapi.WithHTTPStatus(rt.status), openapi.WithContentType(rt.contentType))
-	default:
-		oc.AddRespStructure(rt.response, openapi.WithHTTPStatus(rt.status))
+	case rt.request != nil:
+		oc.AddReqStructure(rt.request, openapi.WithContentType("application/json"), openapi.WithCustomize(requiredBody))
+	case rt.binary != "":
+		oc.AddReqStructure("", openapi.WithContentType(rt.binary), openapi.WithCustomize(requiredBody))
+	}
+	describeAnswer(oc, otherAnswer{status: rt.status, contentType: rt.contentType, body: rt.response})
+	for _, other := range rt.others {
+		describeAnswer(oc, other)
 	}
 	oc.AddRespStructure(new(api.Error), func(cu *openapi.ContentUnit) {
 		cu.IsDefault = true
 		cu.Description = "The refusal, or what went wrong."
 	})
 	return r.AddOperation(oc)
+}
+
+// describeAnswer adds an answer to an operation.
+func describeAnswer(oc openapi.OperationContext, a otherAnswer) {
+	if _, ok := a.body.(*json.RawMessage); ok { // a document of its own: some object
+		a.body = new(map[string]any)
+	}
+	switch {
+	case a.body != nil:
+		oc.AddRespStructure(a.body, openapi.WithHTTPStatus(a.status), openapi.WithContentType("application/json"))
+	case a.contentType != "":
+		oc.AddRespStructure("", openapi.WithHTTPStatus(a.status), openapi.WithContentType(a.contentType))
+	default:
+		oc.AddRespStructure(nil, openapi.WithHTTPStatus(a.status))
+	}
+}
+
+// requiredBody says that an operation cannot be called without a body.
+func requiredBody(content openapi.ContentOrReference) {
+	if body, ok := content.(*openapi31.RequestBodyOrReference); ok {
+		body.RequestBodyEns().WithRequired(true)
+	}
 }
 
 func parameterOf(name string, in openapi31.ParameterIn, description string, schema map[string]any, required bool) openapi31.ParameterOrReference {
@@ -107,36 +122,4 @@ func parameterOf(name string, in openapi31.ParameterIn, description string, sche
 		p.WithDescription(description)
 	}
 	return openapi31.ParameterOrReference{Parameter: &p}
-}
-
-// definitionName is the bare name of a type; of a page, its items' name with it.
-func definitionName(t reflect.Type) string {
-	name := t.Name()
-	base, argument, generic := strings.Cut(name, "[")
-	if !generic {
-		return name
-	}
-	argument = strings.TrimSuffix(argument, "]")
-	if i := strings.LastIndexAny(argument, "./"); i >= 0 {
-		argument = argument[i+1:]
-	}
-	return argument + base
-}
-
-// documentation registers the document and the page that shows it.
-func (s *Server) documentation(mux *http.ServeMux) error {
-	document, err := OpenAPI(s.cfg.Version)
-	if err != nil {
-		return err
-	}
-	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, document)
-	})
-	page := v5emb.NewHandlerWithConfig(swgui.Config{
-		Title: "caracal admin API", SwaggerJSON: "/openapi.json", BasePath: "/docs/", HideCurl: false, ShowTopBar: false,
-	})
-	mux.Handle("GET /docs/", page)
-	mux.Handle("GET /docs", http.RedirectHandler("/docs/", http.StatusMovedPermanently))
-	mux.Handle("GET /{$}", http.RedirectHandler("/docs/", http.StatusFound))
-	return nil
 }

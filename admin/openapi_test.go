@@ -67,7 +67,9 @@ func TestEveryOperationIsGuarded(t *testing.T) {
 			real := strings.ReplaceAll(path, "{zone}", other)
 			real = parameter.ReplaceAllString(real, "x")
 			if len(op.Security) == 0 {
-				t.Errorf("%s %s is public", method, path)
+				if !strings.HasPrefix(op.OperationID, "health.") && op.OperationID != "document.openapi" {
+					t.Errorf("%s %s is public", method, path)
+				}
 				continue
 			}
 			seen++

@@ -70,7 +70,7 @@ func newPlane(t testing.TB, change func(*admin.Config)) *plane {
 	web := httptest.NewServer(p.server.Handler())
 	t.Cleanup(web.Close)
 	p.url = web.URL
-	p.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}}
+	p.client = &http.Client{Transport: &conforming{t, &http.Transport{MaxIdleConnsPerHost: 1000}}}
 	t.Cleanup(p.client.CloseIdleConnections)
 	return p
 }

@@ -23,8 +23,12 @@ type move struct {
 // whose id is the outbox id. before is the pointer that was read in this
 // transaction, nil for a new zone.
 func (s *Server) movePointer(ctx context.Context, tx store.Tx, c *call, before *store.Pointer, m move) (store.Activation, error) {
-	p := store.Pointer{ZoneID: m.zone.ID, Since: c.now, ActivatedBy: c.actor.name, Reason: m.reason}
-	a := store.Activation{ID: newID(), ZoneID: m.zone.ID, Reason: m.reason, ActorID: c.actor.id, ActorName: c.actor.name, CreatedAt: c.now}
+	now := c.now
+	if before != nil && !now.After(before.Since) { // the history is ordered by time, whatever the clock does
+		now = before.Since.Add(time.Microsecond)
+	}
+	p := store.Pointer{ZoneID: m.zone.ID, Since: now, ActivatedBy: c.actor.name, Reason: m.reason}
+	a := store.Activation{ID: newID(), ZoneID: m.zone.ID, Reason: m.reason, ActorID: c.actor.id, ActorName: c.actor.name, CreatedAt: now}
 	if before != nil {
 		p.Sequence = before.Sequence + 1
 		a.PreviousVersionID = before.VersionID
@@ -33,7 +37,7 @@ func (s *Server) movePointer(ctx context.Context, tx store.Tx, c *call, before *
 		p.PolicySetID, p.VersionID = &v.PolicySetID, &v.ID
 		p.ManifestSHA256, p.BundleSHA256, p.BundleSize = v.ManifestSHA256, v.BundleSHA256, v.BundleSize
 	}
-	if err := s.sign(&p, m.zone, c.now); err != nil {
+	if err := s.sign(&p, m.zone, now); err != nil {
 		return store.Activation{}, err
 	}
 	a.Sequence = p.Sequence

@@ -34,6 +34,7 @@ func validateRoute() route {
 		func(_ *Server, ctx context.Context, _ *call, req *api.ValidateRequest) (*policy.Validation, error) {
 			return policy.Validate(ctx, req.Content)
 		})
+	rt.others = []otherAnswer{{status: http.StatusUnprocessableEntity, body: new(api.ValidateFailure)}}
 	answer := rt.handle
 	rt.handle = func(s *Server, w http.ResponseWriter, c *call) error {
 		err := answer(s, w, c)

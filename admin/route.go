@@ -29,19 +29,34 @@ type route struct {
 	roles []string
 	// public calls need no token.
 	public bool
+	// idempotent calls take an Idempotency-Key.
+	idempotent bool
 	// archived calls answer for archived zones too.
 	archived bool
 	// query documents the query parameters.
 	query []parameter
 	// request is a pointer to the body's type, nil where there is no body.
 	request any
+	// binary is the media type of a body that is not JSON.
+	binary string
 	// response is a pointer to the answer's type, nil where it is not JSON.
 	response any
-	// contentType of an answer that is not JSON.
+	// contentType of a good answer that is not JSON.
 	contentType string
 	// status of a good answer.
 	status int
+	// others are the answers that differ from the good one and from api.Error.
+	others []otherAnswer
 	handle func(s *Server, w http.ResponseWriter, c *call) error
+}
+
+// otherAnswer documents an answer of another status, media type or shape.
+type otherAnswer struct {
+	status int
+	// contentType is "" for JSON.
+	contentType string
+	// body is a pointer to the answer's type, nil where it is not JSON or empty.
+	body any
 }
 
 // parameter documents a query parameter.
@@ -111,7 +126,7 @@ type nothing struct{}
 // writes makes the route of a call that changes something. f does what needs no
 // transaction and gives back what does.
 func writes[Req, Resp any](method, path, id, summary string, roles []string, status int, f func(*Server, context.Context, *call, *Req) (commit[Resp], error)) route {
-	rt := route{method: method, path: path, id: id, summary: summary, roles: roles, status: status}
+	rt := route{method: method, path: path, id: id, summary: summary, roles: roles, status: status, idempotent: method == http.MethodPost}
 	var req Req
 	_, bodyless := any(req).(nothing)
 	if !bodyless {
@@ -154,7 +169,7 @@ func raw(method, path, id, summary string, roles []string, query []parameter, co
 }
 
 // mux builds the handler of all routes.
-func (s *Server) mux() (http.Handler, error) {
+func (s *Server) mux() http.Handler {
 	mux := http.NewServeMux()
 	methods := map[string][]string{}
 	for _, rt := range routes() {
@@ -169,18 +184,13 @@ func (s *Server) mux() (http.Handler, error) {
 			s.fail(w, r, refuse(http.StatusMethodNotAllowed, "method_not_allowed", "%s takes %s", r.URL.Path, allow))
 		})
 	}
-	if err := s.documentation(mux); err != nil {
-		return nil, err
-	}
-	if err := s.health(mux); err != nil {
-		return nil, err
-	}
+	s.documentation(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, refuse(http.StatusNotFound, "not_found", "there is nothing at %s", r.URL.Path))
 	})
 	return otelhttp.NewHandler(s.guard(mux), "admin",
 		otelhttp.WithMeterProvider(s.cfg.MeterProvider),
-		otelhttp.WithTracerProvider(s.cfg.TracerProvider)), nil
+		otelhttp.WithTracerProvider(s.cfg.TracerProvider))
 }
 
 // guard turns a panic into an answer and a log line, and sets what every answer carries.

@@ -38,9 +38,14 @@ func invalidContract(format string, args ...any) *problem {
 	return refuse(http.StatusUnprocessableEntity, "invalid_policy_contract", format, args...)
 }
 
-// invalidBundle refuses policies that do not work together; nil where err is
-// something else.
+// invalidBundle refuses policies that do not work together, or a bundle that
+// no daemon could load; nil where err is something else.
 func invalidBundle(err error) *problem {
+	for _, broken := range []error{bundle.ErrHash, bundle.ErrFormat, bundle.ErrSignature, bundle.ErrLimit} {
+		if errors.Is(err, broken) {
+			return refuse(http.StatusUnprocessableEntity, "invalid_policy_bundle", "the bundle cannot be loaded: %v", err)
+		}
+	}
 	var invalid *policy.InvalidError
 	var conflict *policy.ConflictError
 	switch {
@@ -137,13 +142,27 @@ func (s *Server) createSetVersion(ctx context.Context, c *call, req *api.PolicyS
 		return nil, fmt.Errorf("encoding warnings: %w", err)
 	}
 	made, err := s.pack(c.zone(), set, number, list)
+	if err == nil { // it is within the limits of those who unpack it
+		_, err = bundle.Unpack(made.Data, made.Statement, bundle.DefaultLimits())
+	}
 	if err != nil {
+		if p := invalidBundle(err); p != nil {
+			return nil, p
+		}
 		return nil, err
 	}
 	return func(tx store.Tx) (effect[api.PolicySetVersion], error) {
 		next, err := tx.NextSetVersion(ctx, c.zone(), set)
 		if err != nil {
 			return effect[api.PolicySetVersion]{}, missing(err, "policy_set", set)
+		}
+		for i, p := range list { // none was archived meanwhile
+			if _, err := tx.Policy(ctx, c.zone(), p.PolicyID); err != nil {
+				if errors.Is(err, store.ErrNotFound) {
+					err = invalidContract("manifest[%d]: the zone has no policy version %s", i, p.ID)
+				}
+				return effect[api.PolicySetVersion]{}, err
+			}
 		}
 		if next != number { // another version came between; only its number matters
 			if made, err = s.pack(c.zone(), set, next, list); err != nil {

@@ -58,10 +58,11 @@ func (s *Server) simulate(ctx context.Context, c *call, req *api.SimulateRequest
 	}
 	set, err := s.compiled(ctx, v)
 	if err != nil {
-		if ctx.Err() != nil {
-			return sim, ctx.Err()
+		p := invalidBundle(err)
+		if p == nil {
+			return sim, err
 		}
-		sim.Explanation = explain(v, failed, "", "the version cannot be loaded: "+err.Error())
+		sim.Explanation = explain(v, failed, "", "the version cannot be loaded: "+p.reason)
 		return sim, nil
 	}
 	sim.Warnings = append(sim.Warnings, set.Warnings()...)

@@ -19,5 +19,7 @@ func routes() []route {
 		receiptRoutes(),
 		batchRoutes(),
 		daemonRoutes(),
+		healthRoutes(),
+		documentRoutes(),
 	)
 }

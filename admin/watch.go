@@ -19,6 +19,7 @@ func watchRoutes() []route {
 	rt := raw(http.MethodPost, "/v1/pointers/watch", "pointer.watch", "Wait for the zones' signed pointers to move; 204 when the wait ends and none did",
 		daemons, nil, "application/json", new(bundle.WatchResponse), (*Server).watch)
 	rt.request = new(bundle.WatchRequest)
+	rt.others = []otherAnswer{{status: http.StatusNoContent}}
 	return []route{rt}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/caracalai/caracald/admin/store"
 )
@@ -83,6 +84,7 @@ func (s *Server) write(w http.ResponseWriter, c *call, m write) error {
 				return err
 			}
 		}
+		c.now = s.now() // writes wait for each other here, so that times follow the order of commits
 		out, err := run(tx)
 		if err != nil {
 			return err
@@ -135,6 +137,9 @@ func (s *Server) write(w http.ResponseWriter, c *call, m write) error {
 	return nil
 }
 
+// auditPatience bounds how long the entry of a refused write may take.
+const auditPatience = 30 * time.Second
+
 // auditRefusal keeps a refused write in the admin audit and gives the error
 // back. What failed for no fault of the caller's is logged instead: the store
 // is then likely the cause.
@@ -147,7 +152,11 @@ func (s *Server) auditRefusal(ctx context.Context, c *call, id string, err error
 	if jerr != nil {
 		return errors.Join(err, jerr)
 	}
+	// It is kept also where the caller did not wait for the answer.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditPatience)
+	defer cancel()
 	aerr := s.store.Update(ctx, func(tx store.Tx) error {
+		c.now = s.now()
 		_, err := tx.AppendAdminEvent(ctx, store.AdminEvent{
 			ID: newID(), RequestID: c.requestID, ZoneID: c.zone(), ActorID: c.actor.id, ActorName: c.actor.name,
 			Action: id, StatusCode: p.status, Payload: payload, OccurredAt: c.now,
