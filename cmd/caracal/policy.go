@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"path/filepath"
@@ -218,10 +217,6 @@ func (a *app) policyValidate() *cobra.Command {
 		var v policy.Validation
 		if *local {
 			checked, err := policy.Validate(cmd.Context(), string(content))
-			var invalid *policy.InvalidError
-			if errors.As(err, &invalid) {
-				err = &client.Error{Status: 422, Code: "invalid_rego", Description: fmt.Sprintf("%d errors", len(invalid.Errors)), Errors: invalid.Errors}
-			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", list[0], err)
 			}
