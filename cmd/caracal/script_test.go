@@ -9,10 +9,8 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,15 +23,15 @@ import (
 const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"caracal": func() {
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-			code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-			stop()
-			os.Exit(code)
-		},
-	})
+	if os.Getenv(asCaracal) != "" {
+		main()
+		return
+	}
+	testscript.Main(m, map[string]func(){"caracal": main})
 }
+
+// asCaracal is the variable that makes this test binary caracal itself.
+const asCaracal = "CARACAL_TEST_AS_CARACAL"
 
 // TestScripts runs the scripts in testdata/script. Beside testscript's own
 // commands they have

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/caracalai/caracald/"
+
+// deps lists what a package is linked from.
+func deps(t *testing.T, pkg string) []string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-deps", module+pkg).Output()
+	if err != nil {
+		t.Fatalf("go list %s: %v", pkg, err)
+	}
+	return strings.Fields(string(out))
+}
+
+// Who may import whom, as docs/architecture.md says.
+func TestImports(t *testing.T) {
+	ours := map[string][]string{
+		"policy": {}, "bundle": {}, "audit": {}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {},
+		"daemon":       {"policy", "bundle", "audit", "cache"},
+		"admin/api":    {"policy"},
+		"admin":        {"policy", "bundle", "audit", "admin/api", "admin/store"},
+		"admin/client": {"policy", "bundle", "admin/api"},
+	}
+	for pkg, allowed := range ours {
+		for _, dep := range deps(t, pkg) {
+			name, mine := strings.CutPrefix(dep, module)
+			if mine && name != pkg && !slices.Contains(allowed, name) {
+				t.Errorf("%s imports %s", pkg, name)
+			}
+		}
+	}
+	for _, dep := range deps(t, "cmd/caracald") {
+		if strings.Contains(dep, "sqlite") || strings.HasPrefix(dep, module+"admin") {
+			t.Errorf("caracald is linked with %s", dep)
+		}
+	}
+}
