@@ -258,23 +258,30 @@ func eventLists(f *fixture) {
 		}
 		decisions := []string{"allow", "deny", ""}
 		decision := rapid.SampledFrom(append(decisions, "*")).Draw(t, "decision")
+		q := store.EventQuery{ZoneID: zone}
+		if rapid.Bool().Draw(t, "bounded") {
+			q.Since = after(rapid.IntRange(0, 2).Draw(t, "since"))
+			q.Until = after(rapid.IntRange(0, 3).Draw(t, "until"))
+		}
 		s := newSpool(zone, len(times))
 		var want []store.Cursor
 		for i, at := range times {
 			e := &s.records[i]
 			e.ID, e.OccurredAt = uuid.NewString(), at
 			e.Decision = rapid.SampledFrom(decisions).Draw(t, "decided")
-			if decision == "*" || decision == "" || decision == e.Decision {
+			within := q.Since.IsZero() || !at.Before(q.Since) && at.Before(q.Until)
+			if within && (decision == "*" || decision == "" || decision == e.Decision) {
 				want = append(want, store.Cursor{At: at, ID: e.ID})
 			}
 		}
 		f.append(s.batch(0, len(times)))
 		slices.SortFunc(want, newestFirst)
-		if decision == "*" {
-			decision = ""
+		if decision != "*" {
+			q.Decision = decision
 		}
-		list{"events of " + decision, func(limit int, after store.Cursor) ([]store.Cursor, error) {
-			rows, err := f.Events().Query(f.ctx, store.EventQuery{ZoneID: zone, Decision: decision, Limit: limit, After: after})
+		list{fmt.Sprintf("%+v", q), func(limit int, after store.Cursor) ([]store.Cursor, error) {
+			q.Limit, q.After = limit, after
+			rows, err := f.Events().Query(f.ctx, q)
 			return places(rows, func(e store.Event) store.Cursor { return store.Cursor{At: e.OccurredAt, ID: e.ID} }), err
 		}}.walk(f, rapid.IntRange(0, len(times)+2).Draw(t, "limit"), want)
 	})
