@@ -87,6 +87,9 @@ func appendBatch(ctx context.Context, t *session, s stream, b store.EventBatch) 
 	if err != nil {
 		return result, err
 	}
+	// The driver watches a context that can end with a goroutine for each
+	// statement. The transaction's own watch is enough: it cannot commit then.
+	ctx = context.WithoutCancel(ctx)
 	if b.First > s.next {
 		result.Hole = b.First - s.next
 		if err := w.hole(ctx, b, s.next); err != nil {

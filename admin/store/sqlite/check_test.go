@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -8,6 +9,15 @@ import (
 // TestCheckFinds removes the triggers, as an intruder could who has the file,
 // and changes one thing at a time.
 func TestCheckFinds(t *testing.T) {
+	filled := t.TempDir()
+	s := open(t, filled)
+	fill(t, s)
+	if wrong, err := s.Check(t.Context()); err != nil || wrong != nil {
+		t.Fatalf("before, %q is wrong: %v", wrong, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		file, trigger, statement, want string
 	}{
@@ -35,13 +45,9 @@ func TestCheckFinds(t *testing.T) {
 		"index and table apart": {"events.db", "", "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = replace(sql, 'occurred_at, id)', 'ingested_at, id)') WHERE name = 'events_newest'", "integrity_check"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
-			s := open(t, dir)
-			fill(t, s)
-			if wrong, err := s.Check(t.Context()); err != nil || wrong != nil {
-				t.Fatalf("before, %q is wrong: %v", wrong, err)
-			}
-			if err := s.Close(); err != nil {
+			if err := os.CopyFS(dir, os.DirFS(filled)); err != nil {
 				t.Fatal(err)
 			}
 			db := raw(t, dir, c.file)

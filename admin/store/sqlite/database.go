@@ -29,9 +29,11 @@ type database struct {
 }
 
 // Every commit is synced before it is answered. foreign_keys makes references
-// real; the size limit gives a WAL's space back after a burst.
+// real. A checkpoint each 16 MiB rather than 4 rewrites fewer pages of indexes
+// that grow everywhere at once; the size limit gives a WAL's space back after a burst.
 var writerPragmas = []string{
-	"foreign_keys(1)", "journal_mode(WAL)", "synchronous(FULL)", "fullfsync(1)", "journal_size_limit(67108864)", "cache_size(-16384)",
+	"foreign_keys(1)", "journal_mode(WAL)", "synchronous(FULL)", "fullfsync(1)",
+	"wal_autocheckpoint(4096)", "journal_size_limit(67108864)", "cache_size(-32768)",
 }
 
 func openDatabase(ctx context.Context, path, schema string, readers int) (*database, error) {
@@ -142,6 +144,9 @@ func inTx(ctx context.Context, db *sql.DB, prepared *statements, what string, f 
 		}
 	}()
 	if err := f(s); err != nil {
+		if ctx.Err() != nil && !errors.Is(err, ctx.Err()) { // it was rolled back under f's hands
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
 		return err
 	}
 	if s.failed != nil {

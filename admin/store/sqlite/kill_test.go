@@ -95,7 +95,7 @@ func TestKilled(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	rounds := 8
+	rounds := 5
 	if testing.Short() {
 		rounds = 2
 	}

@@ -1,10 +1,12 @@
 package storetest
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -306,5 +308,35 @@ func eventsOfOnePlace(f *fixture) {
 		if !seen[e.ID] {
 			f.Fatalf("event %s is under another id", strings.Join(ids(s.records), " "))
 		}
+	}
+}
+
+// eventsCanceled ends the context of a call amid its work: a batch is stored whole or not at all.
+func eventsCanceled(f *fixture) {
+	for n := range 20 {
+		s := newSpool(fmt.Sprint("z", n), 200)
+		b := s.batch(0, 200)
+		ctx, cancel := context.WithCancel(f.ctx)
+		go func() {
+			for f.ctx.Err() == nil && n > 0 { // a while, longer each time
+				n--
+				runtime.Gosched()
+			}
+			cancel()
+		}()
+		result, err := f.Events().Append(ctx, b)
+		switch {
+		case err == nil:
+			f.same(result, store.AppendResult{Accepted: 200, NextOffset: 200})
+		default:
+			f.is(err, context.Canceled)
+		}
+		stored := len(f.since(b.Events[0].ZoneID, 0, 0))
+		if stored != result.Accepted || f.nextOffset(s) != uint64(stored) {
+			f.Fatalf("%d events are stored up to offset %d, %d were accepted", stored, f.nextOffset(s), result.Accepted)
+		}
+		<-ctx.Done()
+		_, err = f.Events().Append(ctx, b)
+		f.is(err, context.Canceled)
 	}
 }

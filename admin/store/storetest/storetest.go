@@ -56,6 +56,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Events/Chain", eventChain},
 		{"Events/Hole", eventHole},
 		{"Events/Resent", eventsResent},
+		{"Events/Canceled", eventsCanceled},
 		{"Events/Query", eventQueries},
 		{"Events/Lists", eventLists},
 		{"Events/SamePlace", eventsOfOnePlace},
@@ -65,6 +66,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Events/Added", added},
 	} {
 		t.Run(part.name, func(t *testing.T) {
+			t.Parallel()
 			f := newFixture(t, open(t))
 			part.test(f)
 			f.clean()
