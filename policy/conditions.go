@@ -111,9 +111,8 @@ func disjoint(a, b *rule) bool {
 	}
 	// Conditions of a rule with arguments are not about the input alone, but
 	// those found are: a path and a constant on each side.
-	theirs := conditions(b.Rule)
-	for _, x := range conditions(a.Rule) {
-		for _, y := range theirs {
+	for _, x := range a.conditions {
+		for _, y := range b.conditions {
 			if x.ref.Equal(y.ref) && (excludes(x, y) || excludes(y, x)) {
 				return true
 			}

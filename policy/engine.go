@@ -20,8 +20,10 @@ type engine interface {
 type outcome struct {
 	// value is the value of the entry point, nil where it is undefined.
 	value ast.Value
-	// held says, for each policy of the set in order, whether a rule of it
-	// held; nil where the engine was told not to track that.
+	// held says, for each rule of the set, numbered through its policies in
+	// their order, whether it was evaluated to a value other than undefined
+	// and false; nil where the engine was told not to track that. Defaults
+	// never hold, and a rule with else branches is one rule.
 	held []bool
 }
 

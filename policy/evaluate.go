@@ -21,9 +21,11 @@ import (
 // Entries of determining_policies that name a policy of the set get its
 // policy_id and policy_version_id, over what the author wrote there. Where the
 // author left the array empty, it names, in the order of the set, the policies
-// of which at least one rule other than a default held, that is, was evaluated
-// for this decision to a value other than undefined and false; and if there is
-// none, the policy whose default gave the result.
+// that produced the result: those of the rules of the result that held, that
+// is, were evaluated to a value other than undefined and false; of the rules
+// that held and that these asked to hold; and of those that kept away what
+// these asked not to hold. Defaults do not count; where no rule of the result
+// held, it is the policy whose default gave the result.
 func (s *Set) Evaluate(ctx context.Context, in *Input, lim Limits) Result {
 	o, err := s.engine.evaluate(ctx, in, lim.orDefault())
 	if err != nil {
@@ -42,14 +44,15 @@ func (s *Set) Evaluate(ctx context.Context, in *Input, lim Limits) Result {
 		return failed(ReasonInvalidResult, err.Error())
 	}
 	if len(r.DeterminingPolicies) == 0 {
-		for _, i := range s.determining(o.held) {
-			r.DeterminingPolicies = append(r.DeterminingPolicies, Entry{"policy": s.modules[i].Name})
+		for _, i := range s.origins.determining(o.held) {
+			r.DeterminingPolicies = append(r.DeterminingPolicies, entryOf(s.modules[i], Entry{}))
 		}
-	}
-	for _, e := range r.DeterminingPolicies {
-		name, _ := e["policy"].(string)
-		if m, ok := s.byName[name]; ok {
-			e["policy_id"], e["policy_version_id"] = m.PolicyID, m.VersionID
+	} else {
+		for _, e := range r.DeterminingPolicies {
+			name, _ := e["policy"].(string)
+			if m, ok := s.byName[name]; ok {
+				entryOf(m, e)
+			}
 		}
 	}
 	if r.EvaluationStatus == StatusError && r.Decision != Deny {
@@ -62,24 +65,16 @@ func (s *Set) Evaluate(ctx context.Context, in *Input, lim Limits) Result {
 	return r
 }
 
+// entryOf puts into e which policy it names.
+func entryOf(m Module, e Entry) Entry {
+	e["policy"], e["policy_id"], e["policy_version_id"] = m.Name, m.PolicyID, m.VersionID
+	return e
+}
+
 func failed(reason, message string) Result {
 	r := DenyResult(StatusError, reason)
 	r.Diagnostics[0]["message"] = message
 	return r
-}
-
-// determining lists the policies that gave a result, by their place in the set.
-func (s *Set) determining(held []bool) []int {
-	var found []int
-	for i, h := range held {
-		if h {
-			found = append(found, i)
-		}
-	}
-	if found == nil {
-		return s.defaults
-	}
-	return found
 }
 
 // readResult checks the shape of a value of the entry point.

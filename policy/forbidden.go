@@ -12,6 +12,7 @@ import (
 // mark them nondeterministic, each with the reason that its error gives.
 var forbiddenByName = map[string]string{
 	"trace":              "it has side effects",
+	"print":              "it has side effects",
 	"internal.print":     "it has side effects",
 	"internal.test_case": "it has side effects",
 	"crypto.x509.parse_and_verify_certificates":              "it reads the clock",
@@ -60,6 +61,17 @@ var regoLanguage = sync.OnceValue(func() language {
 	})
 	c.AllowNet = []string{}
 	return l
+})
+
+// compilerLanguage is what compiled policies may use: also the bounded
+// built-ins, whose names cannot be written in Rego.
+var compilerLanguage = sync.OnceValue(func() *ast.Capabilities {
+	c := *regoLanguage().capabilities
+	c.Builtins = slices.Clone(c.Builtins)
+	for _, b := range guardedDecls() {
+		c.Builtins = append(c.Builtins, b)
+	}
+	return &c
 })
 
 // ForbiddenBuiltins lists, sorted, the built-ins that no policy may use.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strings"
 	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -46,7 +47,14 @@ var extraBuiltins = sync.OnceValue(func() map[string]*topdown.Builtin {
 	}
 	for name, decl := range guardedDecls() {
 		original := name[len(guardPrefix):]
-		all[name] = &topdown.Builtin{Decl: decl, Func: bounded(topdown.GetBuiltin(original), guards[original])}
+		f := topdown.GetBuiltin(original)
+		switch {
+		case original == "time.parse_ns":
+			f = parseTime
+		case strings.HasPrefix(original, "time."):
+			f = inNamedZone(f)
+		}
+		all[name] = &topdown.Builtin{Decl: decl, Func: bounded(f, guards[original])}
 	}
 	return all
 })

@@ -32,13 +32,6 @@ func guardTable() map[string]guard {
 		"strings.split_n":         splitSize,
 		"split":                   splitSize,
 		"product":                 productSize,
-		// The host's time zone has to stay out of decisions.
-		"time.clock":    zoneGuard,
-		"time.date":     zoneGuard,
-		"time.weekday":  zoneGuard,
-		"time.format":   zoneGuard,
-		"time.add_date": zoneGuard,
-		"time.diff":     zoneGuard,
 	}
 	add := func(g guard, names ...string) {
 		for _, name := range names {
@@ -55,13 +48,16 @@ func guardTable() map[string]guard {
 		"crypto.md5", "crypto.sha1", "crypto.sha256", "crypto.hmac.md5", "crypto.hmac.sha1", "crypto.hmac.sha256",
 		"crypto.hmac.sha512", "regex.match", "regex.is_valid", "regex.globs_match", "regex.template_match", "glob.match")
 	// Texts turned into values.
-	add(textTimes(128), "json.unmarshal", "yaml.unmarshal", "json.is_valid", "yaml.is_valid", "indexof_n",
+	add(textTimes(128), "json.unmarshal", "json.is_valid", "indexof_n",
 		"urlquery.decode_object", "uri.parse", "regex.split", "rego.parse_module", "io.jwt.decode",
 		"crypto.x509.parse_certificates", "crypto.x509.parse_certificate_request", "crypto.x509.parse_keypair",
 		"crypto.x509.parse_rsa_private_key", "crypto.parse_private_keys", "providers.aws.sign_req")
+	add(yamlSize, "yaml.unmarshal", "yaml.is_valid")
 	add(matchesSize, "regex.find_n", "regex.find_all_string_submatch_n")
 	add(graphqlSize, "graphql.parse", "graphql.parse_and_verify", "graphql.parse_query", "graphql.parse_schema",
 		"graphql.is_valid", "graphql.schema_is_valid")
+	add(textTimes(4), "time.parse_ns")
+	add(treeTimes(4), "time.clock", "time.date", "time.weekday", "time.format", "time.add_date", "time.diff")
 	// Values turned into texts or copied in depth.
 	add(treeTimes(2), "json.marshal", "yaml.marshal", "urlquery.encode_object", "object.union", "object.union_n",
 		"object.filter", "object.remove", "object.subset", "json.filter", "json.remove", "json.patch", "walk",
@@ -454,6 +450,16 @@ func splitSize(args []ast.Value, _ int64) int64 {
 	return int64(len(s)) + times(int64(strings.Count(s, text(args, 1)))+1, 2*scalarSize)
 }
 
+// yamlSize allows for aliases: the parser lets a short text with them stand for
+// 400,000 nodes before it counts how often each is used.
+func yamlSize(args []ast.Value, most int64) int64 {
+	size := textTimes(128)(args, most)
+	if s := text(args, 0); strings.Contains(s, "&") && strings.Contains(s, "*") {
+		size += 400_000 * 2 * scalarSize
+	}
+	return size
+}
+
 // graphqlSize refuses documents so long that the recursive parser could run
 // out of stack.
 func graphqlSize(args []ast.Value, most int64) int64 {
@@ -465,21 +471,4 @@ func graphqlSize(args []ast.Value, most int64) int64 {
 		size += 256 * treeSize(a, most)
 	}
 	return size
-}
-
-// zoneGuard stops an evaluation that asks for the host's own time zone.
-func zoneGuard(args []ast.Value, most int64) int64 {
-	for i, a := range args {
-		if text(args, i) == "Local" {
-			return math.MaxInt64
-		}
-		if list, ok := a.(*ast.Array); ok {
-			for j := range list.Len() {
-				if s, ok := list.Elem(j).Value.(ast.String); ok && s == "Local" {
-					return math.MaxInt64
-				}
-			}
-		}
-	}
-	return treeTimes(4)(args, most)
 }

@@ -32,10 +32,14 @@ type Limits struct {
 // DefaultLimits holds where a field of Limits is zero.
 var DefaultLimits = Limits{Timeout: time.Second, MaxMemory: 128 << 20}
 
+// maxTimeout stands for longer ones, so that adding to it cannot overflow.
+const maxTimeout = 365 * 24 * time.Hour
+
 func (l Limits) orDefault() Limits {
 	if l.Timeout <= 0 {
 		l.Timeout = DefaultLimits.Timeout
 	}
+	l.Timeout = min(l.Timeout, maxTimeout)
 	if l.MaxMemory <= 0 {
 		l.MaxMemory = DefaultLimits.MaxMemory
 	}
@@ -59,7 +63,7 @@ type meter struct {
 	steps    uint
 	stopped  *evaluationError
 	limits   Limits
-	// held marks the policies of which a rule held.
+	// held marks the rules that held.
 	held []bool
 }
 

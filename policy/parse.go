@@ -39,9 +39,13 @@ func parse(name, content string) (*document, []ContentError) {
 	}
 	var m *ast.Module
 	err := guarded(func() (err error) {
+		if deep := nestsTooDeep(content); deep != nil {
+			return deep
+		}
 		m, err = ast.ParseModuleWithOpts(name, content, ast.ParserOptions{
-			RegoVersion:  ast.RegoV1,
-			Capabilities: regoLanguage().capabilities,
+			RegoVersion:       ast.RegoV1,
+			Capabilities:      regoLanguage().capabilities,
+			ProcessAnnotation: true,
 		})
 		return err
 	})
@@ -52,6 +56,9 @@ func parse(name, content string) (*document, []ContentError) {
 		return nil, refuse(nil, "content has no package declaration")
 	case !m.Package.Path.HasPrefix(packageRef):
 		return nil, refuse(m.Package.Location, "package must be %s or below it, not %s", Package, strings.TrimPrefix(m.Package.Path.String(), "data."))
+	}
+	if loc, problem := structureProblem(m); problem != "" {
+		return nil, refuse(loc, "%s", problem)
 	}
 	return &document{name: name, parsed: m}, nil
 }
@@ -97,8 +104,7 @@ func resolve(docs []*document) []ContentError {
 // compile runs all of OPA's compiler over the documents together.
 func compile(docs []*document) (*ast.Compiler, []ContentError) {
 	c := ast.NewCompiler().
-		WithCapabilities(regoLanguage().capabilities).
-		WithBuiltins(guardedDecls()).
+		WithCapabilities(compilerLanguage()).
 		WithDefaultRegoVersion(ast.RegoV1)
 	err := guarded(func() error {
 		c.Compile(modules(docs))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -15,6 +16,8 @@ const (
 	maxProbes = 32
 	// maxSuspects is how many suspected conflicts of a set are reported.
 	maxSuspects = 256
+	// maxPairs is how many pairs of rules of a set are compared.
+	maxPairs = 1 << 18
 )
 
 // probeLimits bounds the evaluation of one trial input.
@@ -23,18 +26,17 @@ var probeLimits = Limits{Timeout: 100 * time.Millisecond, MaxMemory: 16 << 20}
 // conflicts looks for rules of different policies that may give one document
 // different values, and tries to find an input for which they do.
 func (v *review) conflicts(ctx context.Context, e engine) {
-	probes, suspects := 0, 0
+	pairs, probes, suspects := 0, 0, 0
 	for _, b := range v.ruleIndex.all {
-		for _, a := range v.at[key(b.path)] {
-			if a == b {
-				break
-			}
-			if a.doc == b.doc || !possibleConflict(a, b) {
-				continue
-			}
-			if suspects++; suspects > maxSuspects {
+		for a := range v.overlapping(b) {
+			if pairs++; pairs > maxPairs || suspects == maxSuspects {
+				v.warn(-1, nil, false, WarnPossibleConflict, "there are so many rules with common names that the search for possible conflicts was ended after %d of them", suspects)
 				return
 			}
+			if !possibleConflict(a, b) {
+				continue
+			}
+			suspects++
 			na, nb := v.docs[a.doc].name, v.docs[b.doc].name
 			message := fmt.Sprintf("policies %q (row %d) and %q (row %d) may give %s different values for one input, and such a decision is a deny with status error", na, a.Location.Row, nb, b.Location.Row, b.name())
 			if probes < maxProbes && ctx.Err() == nil {
@@ -44,6 +46,31 @@ func (v *review) conflicts(ctx context.Context, e engine) {
 				}
 			}
 			v.warn(b.doc, b.Location, false, WarnPossibleConflict, "%s", message)
+		}
+	}
+}
+
+// overlapping goes through the rules of other policies that may give a value to
+// the same place as r does: those of its path that come before it and, where
+// r's own path has a variable part, those that are further down.
+func (v *review) overlapping(r *rule) iter.Seq[*rule] {
+	return func(yield func(*rule) bool) {
+		at := v.at[key(r.path)] // in the order of the policies
+		for _, other := range at {
+			if other.doc >= r.doc {
+				break
+			}
+			if !yield(other) {
+				return
+			}
+		}
+		if r.ground {
+			return
+		}
+		for _, other := range v.under[key(r.path)] {
+			if other.doc != r.doc && len(other.path) > len(r.path) && !yield(other) {
+				return
+			}
 		}
 	}
 }
@@ -73,7 +100,7 @@ func (v *review) probe(ctx context.Context, e engine, a, b *rule) string {
 // satisfy sets in document what the simple conditions of r ask for, and those
 // of the rules that it asks to be true.
 func (v *review) satisfy(document map[string]any, r *rule, depth int) {
-	for _, c := range conditions(r.Rule) {
+	for _, c := range r.conditions {
 		path, _ := steps(c.ref)
 		if isInput(c.ref) {
 			setPath(document, path, c)

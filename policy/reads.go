@@ -10,9 +10,22 @@ import (
 // walkRefs calls f for each reference to the input or to data at or below x.
 // What a "with" modifier replaces is not read by it.
 func walkRefs(x any, f func(ref ast.Ref, loc *ast.Location)) {
+	walkReads(x, false, func(ref ast.Ref, loc *ast.Location, _ bool) { f(ref, loc) })
+}
+
+// walkReads is walkRefs that also tells f whether the reference is below an
+// odd number of negations, x itself counting as negated says.
+func walkReads(x any, negated bool, f func(ref ast.Ref, loc *ast.Location, negated bool)) {
 	var v *ast.GenericVisitor
 	v = ast.NewGenericVisitor(func(x any) bool {
 		switch x := x.(type) {
+		case *ast.Expr:
+			if x.Negated {
+				plain := *x
+				plain.Negated = false
+				walkReads(&plain, !negated, f)
+				return true
+			}
 		case *ast.With:
 			v.Walk(x.Value)
 			return true
@@ -20,7 +33,7 @@ func walkRefs(x any, f func(ref ast.Ref, loc *ast.Location)) {
 			switch value := x.Value.(type) {
 			case ast.Ref:
 				if isRoot(value[0]) {
-					f(value, x.Location)
+					f(value, x.Location, negated)
 				} else {
 					v.Walk(value[0])
 				}
@@ -30,7 +43,7 @@ func walkRefs(x any, f func(ref ast.Ref, loc *ast.Location)) {
 				return true
 			case ast.Var:
 				if isRoot(x) {
-					f(ast.Ref{x}, x.Location)
+					f(ast.Ref{x}, x.Location, negated)
 				}
 			}
 		}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -20,6 +21,10 @@ type rule struct {
 	reads []ast.Ref
 	// inputs are the paths of the input in it.
 	inputs [][]string
+	// conditions are the simple conjuncts of its body.
+	conditions []condition
+	// value is its value where that is known before evaluation, or nil.
+	value ast.Value
 }
 
 // complete rules have one value at a fixed path.
@@ -40,14 +45,6 @@ func (r *rule) unconditional() bool {
 	return ok && !e.Negated && len(e.With) == 0 && ast.Boolean(true).Equal(t.Value)
 }
 
-// constant is the rule's value where that is known before evaluation.
-func (r *rule) constant() (ast.Value, bool) {
-	if r.Head.Value == nil || !ast.IsConstant(r.Head.Value.Value) {
-		return nil, false
-	}
-	return r.Head.Value.Value, true
-}
-
 // isTest reports whether it is a rule for a test runner.
 func (r *rule) isTest() bool {
 	last := r.path[len(r.path)-1]
@@ -62,6 +59,9 @@ type ruleIndex struct {
 	at map[string][]*rule
 	// under has the rules whose ground path begins with the key.
 	under map[string][]*rule
+	// wholes and choices are what is known of the decisions that documents
+	// carry as results, and that they are.
+	wholes, choices map[string]possible
 }
 
 func key(path []string) string { return strings.Join(path, "\x00") }
@@ -73,11 +73,17 @@ var (
 )
 
 func collectRules(docs []*document) *ruleIndex {
-	x := &ruleIndex{docs: docs, at: map[string][]*rule{}, under: map[string][]*rule{}}
+	x := &ruleIndex{
+		docs: docs, at: map[string][]*rule{}, under: map[string][]*rule{},
+		wholes: map[string]possible{}, choices: map[string]possible{},
+	}
 	for i, d := range docs {
 		for _, r := range d.resolved.Rules {
-			c := &rule{Rule: r, doc: i}
+			c := &rule{Rule: r, doc: i, conditions: conditions(r)}
 			c.path, c.ground = steps(r.Ref())
+			if r.Head.Value != nil && ast.IsConstant(r.Head.Value.Value) {
+				c.value = r.Head.Value.Value
+			}
 			walkRefs(r, func(ref ast.Ref, _ *ast.Location) {
 				if isInput(ref) {
 					path, _ := steps(ref)
@@ -110,9 +116,8 @@ func (x *ruleIndex) resultDefaults() []int {
 	return docs
 }
 
-// read lists the rules that a reference to data may read.
-func (x *ruleIndex) read(ref ast.Ref) []*rule {
-	path, _ := steps(ref)
+// read lists the rules that a reference to data with that path may read.
+func (x *ruleIndex) read(path []string) []*rule {
 	found := x.under[key(path)]
 	for n := range path {
 		found = append(found[:len(found):len(found)], x.at[key(path[:n])]...)
@@ -122,7 +127,10 @@ func (x *ruleIndex) read(ref ast.Ref) []*rule {
 
 // closure is what is reached from some rules, those included.
 func (x *ruleIndex) closure(from ...*rule) map[*rule]bool {
+	from = slices.Clone(from) // it may be one of the index's own lists
 	reached := map[*rule]bool{}
+	// A path is followed once: many rules make, and many read, one document.
+	read, siblings := map[string]bool{}, map[string]bool{}
 	for len(from) > 0 {
 		r := from[len(from)-1]
 		from = from[:len(from)-1]
@@ -131,10 +139,16 @@ func (x *ruleIndex) closure(from ...*rule) map[*rule]bool {
 		}
 		reached[r] = true
 		for _, ref := range r.reads {
-			from = append(from, x.read(ref)...)
+			path, _ := steps(ref)
+			if k := key(path); !read[k] {
+				read[k] = true
+				from = append(from, x.read(path)...)
+			}
 		}
-		// The rules of one path make one document.
-		from = append(from, x.at[key(r.path)]...)
+		if k := key(r.path); !siblings[k] {
+			siblings[k] = true
+			from = append(from, x.at[k]...)
+		}
 	}
 	return reached
 }

@@ -14,9 +14,7 @@ type Set struct {
 	engine   engine
 	warnings []Warning
 	inputs   *inputReads
-	// defaults are the policies with a default result, which gives the result
-	// where no other rule holds.
-	defaults []int
+	origins  *provenance
 }
 
 // Compile compiles the modules of a set together, in the order of its
@@ -67,11 +65,11 @@ func Compile(ctx context.Context, mods []Module) (*Set, error) {
 		return nil, &InvalidError{Errors: contentErrors(err, "")}
 	}
 	s := &Set{
-		modules:  slices.Clone(mods),
-		byName:   make(map[string]Module, len(mods)),
-		engine:   engine,
-		inputs:   findInputReads(docs),
-		defaults: rules.resultDefaults(),
+		modules: slices.Clone(mods),
+		byName:  make(map[string]Module, len(mods)),
+		engine:  engine,
+		inputs:  findInputReads(docs),
+		origins: newProvenance(rules),
 	}
 	for _, m := range mods {
 		s.byName[m.Name] = m

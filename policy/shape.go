@@ -53,8 +53,6 @@ func settled(t *ast.Term) bool {
 	switch t.Value.(type) {
 	case ast.Null, ast.Boolean, ast.Number, ast.String, *ast.Array, ast.Set, ast.Object:
 		return true
-	case *ast.ArrayComprehension, *ast.SetComprehension, *ast.ObjectComprehension:
-		return false
 	}
 	return false
 }
@@ -127,53 +125,102 @@ func (p possible) list() []string {
 
 func (p possible) or(q possible) possible { return possible{p.allow || q.allow, p.deny || q.deny} }
 
-// decisions reports the decisions that a result with value t may have. A
-// default has no more than its constants.
-func (x *ruleIndex) decisions(t *ast.Term, constant bool) possible {
-	switch valueOf(t).(type) {
-	case nil:
-		return possible{}
-	case ast.Object:
+// decisions reports the decisions that a result with value t may have.
+func (x *ruleIndex) decisions(t *ast.Term) possible {
+	if _, ok := valueOf(t).(ast.Object); ok {
 		if d := decisionTerm(t); d != nil {
-			return x.decisionOf(d, 0)
+			return x.decisionOf(d)
 		}
 		return possible{}
-	case ast.Ref:
-		return possible{true, true}
 	}
-	if constant || settled(t) {
+	if t == nil || settled(t) {
 		return possible{}
 	}
-	return possible{true, true}
+	return x.follow(x.wholes, t, x.decisions)
 }
 
-// decisionOf follows a decision through the rules it is taken from.
-func (x *ruleIndex) decisionOf(t *ast.Term, depth int) possible {
+// decisionOf reports what the value t of a decision may be.
+func (x *ruleIndex) decisionOf(t *ast.Term) possible {
 	if s, ok := t.Value.(ast.String); ok {
 		return possible{allow: s == Allow, deny: s == Deny}
 	}
 	if settled(t) {
 		return possible{}
 	}
-	ref, ok := fixedRef(t)
-	if !ok || isInput(ref) || depth > 8 {
+	return x.follow(x.choices, t, x.decisionOf)
+}
+
+// follow goes on to the rules that t takes its value from, if those are known.
+// Each document is looked at once.
+func (x *ruleIndex) follow(known map[string]possible, t *ast.Term, each func(*ast.Term) possible) possible {
+	path, ok := documentRead(t)
+	if !ok {
 		return possible{true, true}
 	}
-	path, _ := steps(ref)
-	rules := x.at[key(path)]
-	if len(rules) == 0 {
-		return possible{true, true}
+	k := key(path)
+	if p, seen := known[k]; seen {
+		return p
 	}
+	known[k] = possible{}
 	var p possible
+	rules := x.at[k]
+	if len(rules) == 0 {
+		p = possible{true, true}
+	}
 	for _, r := range rules {
-		ast.WalkRules(r.Rule, func(part *ast.Rule) bool {
-			if part.Head.Value == nil {
+		for part := r.Rule; part != nil; part = part.Else {
+			if part.Head.Value == nil || !r.ground {
 				p = possible{true, true}
 			} else {
-				p = p.or(x.decisionOf(part.Head.Value, depth+1))
+				p = p.or(each(part.Head.Value))
 			}
-			return false
-		})
+		}
 	}
+	known[k] = p
 	return p
+}
+
+// documentRead is the path of the rule whose value t is: a reference to it or
+// a call of it.
+func documentRead(t *ast.Term) (path []string, ok bool) {
+	if t == nil {
+		return nil, false
+	}
+	if call, isCall := t.Value.(ast.Call); isCall && len(call) > 0 {
+		t = call[0]
+	}
+	ref, ok := fixedRef(t)
+	if !ok || isInput(ref) {
+		return nil, false
+	}
+	path, _ = steps(ref)
+	return path, true
+}
+
+// fieldProblems lists what is wrong with the rule of one field of the result.
+// exact says that the rule gives the field itself and nothing inside it.
+func fieldProblems(name string, exact bool, head *ast.Head) []string {
+	multi := head.RuleKind() == ast.MultiValue
+	switch {
+	case !slices.Contains(resultFields, name):
+		return []string{fmt.Sprintf("result has the unknown field %q", abbreviate(name))}
+	case !exact:
+		return []string{fmt.Sprintf("result.%s is an object", name)}
+	case name != "decision" && name != "evaluation_status":
+		if multi {
+			return entriesProblems(name, ast.SetTerm(head.Key))
+		}
+		if head.Value == nil || !settled(head.Value) {
+			return nil
+		}
+		return entriesProblems(name, head.Value)
+	case multi:
+		return []string{fmt.Sprintf("result.%s is a set, not a string", name)}
+	case head.Value == nil || !settled(head.Value):
+		return nil
+	case name == "decision":
+		return choiceProblem(name, head.Value, decisions)
+	default:
+		return choiceProblem(name, head.Value, statuses)
+	}
 }

@@ -27,7 +27,7 @@ type topdownEngine struct {
 	compiler *ast.Compiler
 	query    ast.Body
 	output   ast.Var
-	policies int
+	rules    int
 	track    bool
 	// stuck counts the evaluations that were left to end by themselves.
 	stuck atomic.Int32
@@ -43,7 +43,7 @@ func newTopdown(p *program) (*topdownEngine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compiling the entry point: %w", err)
 	}
-	e := &topdownEngine{compiler: p.compiler, query: query, output: output, policies: len(p.documents), track: p.track}
+	e := &topdownEngine{compiler: p.compiler, query: query, output: output, track: p.track}
 	for rewritten, written := range compiler.RewrittenVars() {
 		if written == output {
 			e.output = rewritten
@@ -52,20 +52,18 @@ func newTopdown(p *program) (*topdownEngine, error) {
 	for i := range p.documents {
 		m := p.compiler.Modules[moduleKey(i)]
 		bindGuards(m)
-		if p.track {
-			for _, r := range m.Rules {
-				ast.WalkRules(r, func(r *ast.Rule) bool {
-					mark(r, i)
-					return false
-				})
+		for _, r := range m.Rules {
+			for part := r; p.track && part != nil; part = part.Else {
+				mark(part, e.rules)
 			}
+			e.rules++
 		}
 	}
 	return e, nil
 }
 
-// heldBuiltin is called at the end of each rule's body with the policy's
-// number and the rule's value. Its name cannot be written in Rego.
+// heldBuiltin is called at the end of each rule's body with the rule's number
+// and its value. Its name cannot be written in Rego.
 var heldBuiltin = &ast.Builtin{
 	Name: "caracal:held",
 	Decl: types.NewFunction(types.Args(types.N, types.A), types.B),
@@ -75,7 +73,7 @@ var heldRef = ast.Ref{ast.VarTerm(heldBuiltin.Name)}
 
 // mark makes rule r report that it held. It costs one call for each rule that
 // does, where tracing costs an event for each expression and unification.
-func mark(r *ast.Rule, policy int) {
+func mark(r *ast.Rule, number int) {
 	if r.Default {
 		return
 	}
@@ -83,7 +81,7 @@ func mark(r *ast.Rule, policy int) {
 	if r.Head.RuleKind() == ast.SingleValue && r.Head.Value != nil {
 		value = r.Head.Value
 	}
-	call := ast.NewExpr([]*ast.Term{ast.NewTerm(heldRef), ast.IntNumberTerm(policy), value})
+	call := ast.NewExpr([]*ast.Term{ast.NewTerm(heldRef), ast.IntNumberTerm(number), value})
 	call.Index = len(r.Body)
 	call.Location = r.Location
 	r.Body = append(r.Body, call)
@@ -118,7 +116,7 @@ func (e *topdownEngine) evaluate(ctx context.Context, in *Input, lim Limits) (ou
 	answers := make(chan answer, 1)
 	m := newMeter(ctx, lim)
 	if e.track {
-		m.held = make([]bool, e.policies)
+		m.held = make([]bool, e.rules)
 	}
 	go func() {
 		o, err := e.run(ctx, in, m)

@@ -103,15 +103,20 @@ func preview(d *document, x *ruleIndex) Preview {
 			p.DataReferenced = append(p.DataReferenced, pathRef(ref[0], path).String())
 		}
 	}
-	for _, r := range x.at[key(entryPath)] {
-		if r.Head.Value == nil || !r.ground {
-			continue
+	for _, r := range x.result() {
+		whole, choice := len(r.path) == len(entryPath) && r.ground, slices.Equal(r.path, decisionPath) && r.ground
+		for part := r.Rule; part != nil; part = part.Else {
+			switch {
+			case len(r.path) == len(entryPath) && !r.ground: // computed fields
+				may = possible{true, true}
+			case part.Head.Value == nil:
+			case whole:
+				may = may.or(x.decisions(part.Head.Value))
+			case choice:
+				may = may.or(x.decisionOf(part.Head.Value))
+			}
 		}
-		ast.WalkRules(r.Rule, func(part *ast.Rule) bool {
-			may = may.or(x.decisions(part.Head.Value, part.Default))
-			return false
-		})
-		if r.Default {
+		if r.Default && whole {
 			if v, err := ast.JSONWithOpt(r.Head.Value.Value, ast.JSONOpt{SortSets: true}); err == nil {
 				p.DefaultResult = v
 			}

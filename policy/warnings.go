@@ -126,50 +126,83 @@ func (v *review) results() {
 		}
 		return
 	}
-	if len(v.resultDefaults()) == 0 {
+	if !slices.ContainsFunc(rules, func(r *rule) bool {
+		return r.Default && (len(r.path) == len(entryPath) || slices.Equal(r.path, decisionPath))
+	}) {
 		first := rules[0]
 		v.warn(first.doc, first.Location, false, WarnMissingDefault, "result has no default: where no rule matches it is undefined, which denies with the reason %s", ReasonNoRuleMatched)
 	}
-	for _, r := range v.at[key(entryPath)] {
-		if len(r.Head.Args) > 0 || r.Head.RuleKind() == ast.MultiValue {
-			v.warn(r.doc, r.Location, true, WarnResultShape, "result must be a rule with an object as its value, not a set or a function")
-			continue
-		}
-		if !r.ground {
-			continue
-		}
-		ast.WalkRules(r.Rule, func(part *ast.Rule) bool {
-			for _, problem := range shapeProblems(part.Head.Value) {
+	for _, r := range rules {
+		for part := r.Rule; part != nil; part = part.Else {
+			for _, problem := range v.resultProblems(r, part) {
 				v.warn(r.doc, part.Location, true, WarnResultShape, "%s", problem)
 			}
-			return false
-		})
-		if may := v.decisions(r.Head.Value, r.Default); r.Default && may.allow {
-			v.warn(r.doc, r.Location, true, WarnDefaultAllows, "the default result allows: access would be granted wherever no rule matches")
 		}
 	}
-	v.defaultDecisions()
+	v.missingFields()
+	v.defaultsThatAllow()
 }
 
-// defaultDecisions looks for results that take their decision from a rule
-// whose default allows.
-func (v *review) defaultDecisions() {
-	for _, r := range v.at[key(entryPath)] {
-		if !r.ground || r.Head.Value == nil {
-			continue
+// resultProblems lists what is wrong with what one rule adds to the result:
+// all of it, or with a longer reference one of its fields.
+func (v *review) resultProblems(r *rule, part *ast.Rule) []string {
+	switch {
+	case len(r.path) == len(entryPath) && (len(r.Head.Args) > 0 || (r.ground && r.Head.RuleKind() == ast.MultiValue)):
+		return []string{"result must be a rule with an object as its value, not a set or a function"}
+	case len(r.path) == len(entryPath) && r.ground:
+		return shapeProblems(part.Head.Value)
+	case len(r.path) == len(entryPath) || len(r.Head.Args) > 0:
+		return nil // a computed field, or a function, which is no part of the value
+	}
+	return fieldProblems(r.path[len(entryPath)], len(r.path) == len(entryPath)+1 && r.ground, part.Head)
+}
+
+// missingFields looks for fields that a result made field by field lacks in
+// the whole set.
+func (v *review) missingFields() {
+	rules := v.result()
+	if v.alone || len(v.at[key(entryPath)]) > 0 {
+		return
+	}
+	for _, name := range resultFields {
+		if len(v.under[key(append(slices.Clone(entryPath), name))]) == 0 {
+			v.warn(rules[0].doc, rules[0].Location, true, WarnResultShape, "result lacks %s", name)
 		}
-		t := decisionTerm(r.Head.Value)
-		if t == nil {
+	}
+}
+
+// decisionPath is where a result made field by field has its decision.
+var decisionPath = append(slices.Clone(entryPath), "decision")
+
+// defaultsThatAllow looks for defaults that allow among the rules of the result
+// and those that it takes its whole value or its decision from.
+func (v *review) defaultsThatAllow() {
+	type place struct {
+		path  []string
+		whole bool
+	}
+	todo := []place{{entryPath, true}, {decisionPath, false}}
+	seen := map[string]bool{}
+	for len(todo) > 0 {
+		p := todo[0]
+		todo = todo[1:]
+		if k := fmt.Sprint(p.whole, key(p.path)); seen[k] {
 			continue
+		} else {
+			seen[k] = true
 		}
-		ref, ok := fixedRef(t)
-		if !ok || isInput(ref) {
-			continue
-		}
-		path, _ := steps(ref)
-		for _, d := range v.at[key(path)] {
-			if d.Default && ast.String(Allow).Equal(d.Head.Value.Value) {
-				v.warn(d.doc, d.Location, true, WarnDefaultAllows, "the default of %s, which result takes its decision from, allows: access would be granted wherever no rule matches", d.name())
+		for _, r := range v.at[key(p.path)] {
+			if r.Default && r.Head.Value != nil && (ast.String(Allow).Equal(r.Head.Value.Value) && !p.whole || p.whole && v.decisions(r.Head.Value).allow) {
+				v.warn(r.doc, r.Location, true, WarnDefaultAllows, "the default of %s allows: access would be granted wherever no rule matches", r.name())
+			}
+			for part := r.Rule; part != nil; part = part.Else {
+				t, whole := part.Head.Value, p.whole
+				if d := decisionTerm(t); whole && d != nil {
+					t, whole = d, false
+				}
+				if path, ok := documentRead(t); ok {
+					todo = append(todo, place{path, whole})
+				}
 			}
 		}
 	}
@@ -177,26 +210,44 @@ func (v *review) defaultDecisions() {
 
 // scopes looks for ways to allow that never read the requested scopes.
 func (v *review) scopes() {
-	candidates := v.at[key(entryPath)]
-	if len(v.result()) == 0 {
-		for _, r := range v.ruleIndex.all {
-			if name := r.path[len(r.path)-1]; name == Allow || ast.String(Allow).Equal(valueOf(r.Head.Value)) {
-				candidates = append(candidates, r)
-			}
-		}
-	}
-	for _, r := range candidates {
-		if r.Default || r.Head.Value == nil {
-			continue
-		}
-		if len(v.result()) > 0 && !v.decisions(r.Head.Value, false).allow && r.Else == nil {
-			continue
-		}
-		reads, unknown := v.readsScopes(r)
-		if !reads && !(v.alone && unknown) {
+	seen := dependences{v.ruleIndex, map[string]dependence{}, map[*rule]dependence{}}
+	for _, r := range v.allowing() {
+		d := seen.of(r)
+		if !d.scopes && !(v.alone && d.unknown) {
 			v.warn(r.doc, r.Location, false, WarnScopesUnchecked, "this rule can allow, but nothing it depends on reads input.context.requested_scopes: any scope asked for would be granted")
 		}
 	}
+}
+
+// allowing lists the rules that may make a decision an allow; of a policy
+// without a result, those that look as if another policy would.
+func (v *review) allowing() []*rule {
+	var list []*rule
+	add := func(r *rule, may func(t *ast.Term) possible) {
+		allows := false
+		ast.WalkRules(r.Rule, func(part *ast.Rule) bool {
+			allows = allows || (part.Head.Value != nil && may(part.Head.Value).allow)
+			return false
+		})
+		if allows && !r.Default {
+			list = append(list, r)
+		}
+	}
+	for _, r := range v.at[key(entryPath)] {
+		add(r, v.decisions)
+	}
+	for _, r := range v.at[key(decisionPath)] {
+		add(r, v.decisionOf)
+	}
+	if len(v.result()) > 0 {
+		return list
+	}
+	for _, r := range v.ruleIndex.all {
+		add(r, func(t *ast.Term) possible {
+			return possible{allow: r.path[len(r.path)-1] == Allow || ast.String(Allow).Equal(t.Value)}
+		})
+	}
+	return list
 }
 
 func valueOf(t *ast.Term) ast.Value {
@@ -206,29 +257,59 @@ func valueOf(t *ast.Term) ast.Value {
 	return t.Value
 }
 
-// readsScopes reports whether r depends on the requested scopes. unknown says
-// that it also depends on rules that are not here.
-func (v *review) readsScopes(r *rule) (reads, unknown bool) {
-	scopes := []string{"context", "requested_scopes"}
-	own := v.closure(r)
-	for dep := range own {
-		// Other rules of the same path are other ways to the same document.
-		if dep != r && slices.Equal(dep.path, r.path) {
-			continue
-		}
-		for _, path := range dep.inputs {
-			n := min(len(path), len(scopes))
-			if slices.Equal(path[:n], scopes[:n]) {
-				reads = true
-			}
-		}
-		for _, ref := range dep.reads {
-			if len(v.read(ref)) == 0 {
-				unknown = true
-			}
-		}
+// dependence is what a rule or a document is known to depend on.
+type dependence struct {
+	// scopes: it may read the requested scopes.
+	scopes bool
+	// unknown: it reads rules that are not here.
+	unknown bool
+}
+
+// dependences finds what rules depend on, each rule and document once.
+type dependences struct {
+	*ruleIndex
+	documents map[string]dependence
+	rules     map[*rule]dependence
+}
+
+// of follows r's own reads. Other rules of its path are other ways to the same
+// document, and what they check is no check of r.
+func (s dependences) of(r *rule) dependence {
+	if d, seen := s.rules[r]; seen {
+		return d
 	}
-	return reads, unknown
+	var d dependence
+	s.rules[r] = d
+	scopes := []string{"context", "requested_scopes"}
+	for _, path := range r.inputs {
+		n := min(len(path), len(scopes))
+		d.scopes = d.scopes || slices.Equal(path[:n], scopes[:n])
+	}
+	for _, ref := range r.reads {
+		path, _ := steps(ref)
+		below := s.document(path)
+		d.scopes, d.unknown = d.scopes || below.scopes, d.unknown || below.unknown
+	}
+	s.rules[r] = d
+	return d
+}
+
+func (s dependences) document(path []string) dependence {
+	k := key(path)
+	if d, seen := s.documents[k]; seen {
+		return d
+	}
+	var d dependence
+	s.documents[k] = d
+	rules := s.read(path)
+	n := min(len(path), len(packagePath))
+	d.unknown = len(rules) == 0 && slices.Equal(path[:n], packagePath[:n])
+	for _, r := range rules {
+		below := s.of(r)
+		d.scopes, d.unknown = d.scopes || below.scopes, d.unknown || below.unknown
+	}
+	s.documents[k] = d
+	return d
 }
 
 // references looks for reads of what is not there.
@@ -246,7 +327,7 @@ func (v *review) references() {
 				}
 			case !slices.Equal(path[:min(len(path), len(packagePath))], packagePath[:min(len(path), len(packagePath))]):
 				v.warn(r.doc, loc, false, WarnUnknownData, "%s is always undefined: policies see only data.%s and the input", pathRef(ref[0], path), Package)
-			case !v.alone && whole && len(v.read(ref)) == 0 && !v.hasPackage(path):
+			case !v.alone && whole && len(v.read(path)) == 0 && !v.hasPackage(path):
 				v.warn(r.doc, loc, false, WarnUnknownData, "%s is always undefined: no policy of the set defines it", ref)
 			}
 		})
@@ -268,10 +349,17 @@ func (v *review) unused() {
 		return
 	}
 	used := v.closure(v.result()...)
+	var tests []*rule
+	for _, r := range v.ruleIndex.all {
+		if r.isTest() {
+			tests = append(tests, r)
+		}
+	}
+	tested := v.closure(tests...)
 	reported := map[string]bool{}
 	for _, r := range v.ruleIndex.all {
 		id := fmt.Sprint(r.doc, key(r.path))
-		if used[r] || r.isTest() || reported[id] || v.testOnly(r) {
+		if used[r] || tested[r] || reported[id] {
 			continue
 		}
 		reported[id] = true
@@ -279,29 +367,23 @@ func (v *review) unused() {
 	}
 }
 
-// testOnly reports whether r is read by a test.
-func (v *review) testOnly(r *rule) bool {
-	var tests []*rule
-	for _, t := range v.ruleIndex.all {
-		if t.isTest() {
-			tests = append(tests, t)
-		}
-	}
-	return len(tests) > 0 && v.closure(tests...)[r]
-}
-
 // contradictions looks for rules of one policy that give a document different
 // values whatever the input.
 func (v *review) contradictions() {
-	for _, b := range v.ruleIndex.all {
-		for _, a := range v.at[key(b.path)] {
-			if a == b {
-				break
+	for _, r := range v.ruleIndex.all {
+		at := v.at[key(r.path)]
+		if at[0] != r { // once for each path
+			continue
+		}
+		var kept sorts
+		for _, b := range at {
+			for _, a := range kept.rules {
+				if a.doc == b.doc && !(a.Default && b.Default) && contradict(a, b) != "" {
+					v.warn(b.doc, b.Location, true, WarnPossibleConflict, "%s has another value at row %d whatever the input: its evaluation always fails", b.name(), a.Location.Row)
+					break
+				}
 			}
-			if a.doc == b.doc && !(a.Default && b.Default) && contradict(a, b) != "" {
-				v.warn(b.doc, b.Location, true, WarnPossibleConflict, "%s has another value at row %d whatever the input: its evaluation always fails", b.name(), a.Location.Row)
-				break
-			}
+			kept.add(b)
 		}
 	}
 }
