@@ -44,6 +44,7 @@ func (d *Daemon) bootAll(ctx context.Context) error {
 		}
 		d.log.Info("a zone is loaded from the state directory", "zone", id, "sequence", z.current.Load().pointer.Sequence)
 	}
+	d.booted.Store(true)
 	return nil
 }
 
@@ -117,6 +118,9 @@ func (d *Daemon) clean(ctx context.Context) {
 }
 
 func (d *Daemon) cleanBundles() error {
+	if !d.booted.Load() { // what is kept was not looked at yet
+		return nil
+	}
 	d.cleaning.Lock()
 	defer d.cleaning.Unlock()
 	return d.state.forgetBundles(func() []string {

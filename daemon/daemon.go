@@ -62,6 +62,8 @@ type Daemon struct {
 	cleanNow    chan struct{}
 	cleaning    sync.Mutex
 
+	// booted tells that what is kept was looked at.
+	booted atomic.Bool
 	// asked tells that the admin side was asked, synced that it answered.
 	asked, synced atomic.Bool
 	isReady       atomic.Bool

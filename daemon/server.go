@@ -253,7 +253,7 @@ func (s *server) handler(guarded bool) fasthttp.RequestHandler {
 			s.metrics(ctx)
 		case strings.HasPrefix(path, "/v1/zones/") && strings.HasSuffix(path, "/status") && get:
 			d.handleStatus(ctx, strings.TrimSuffix(strings.TrimPrefix(path, "/v1/zones/"), "/status"))
-		case path == "/healthz" || path == "/readyz" || path == "/metrics" || strings.HasPrefix(path, "/v1/zones/"):
+		case path == "/healthz" || path == "/readyz" || path == "/metrics" && s.metrics != nil || strings.HasPrefix(path, "/v1/zones/"):
 			ctx.Response.Header.Set("Allow", "GET")
 			writeProblem(ctx, refuse(fasthttp.StatusMethodNotAllowed, "method_not_allowed", "this takes GET"))
 		default:

@@ -146,12 +146,13 @@ func (d *Daemon) take(ctx context.Context, raw bundle.SignedPointer) (progress b
 	if err != nil {
 		d.metrics.pointerRefused(ctx, z.id)
 		d.up.rotate() // another address may be better
-		if z.refuse(raw, fmt.Errorf("the pointer was refused: %w", err), time.Now().Add(d.cfg.RetryMax)) {
+		now := time.Now()
+		news, unasked := z.refuse(raw, fmt.Errorf("the pointer was refused: %w", err), now, now.Add(d.cfg.RetryMax))
+		if news {
 			d.log.Error("a pointer was refused; what was loaded before goes on serving", "zone", z.id, "sequence", raw.Sequence, "error", err)
 			d.reportSoon()
-			return true
 		}
-		return false
+		return !unasked
 	}
 	if news {
 		d.metrics.pointerSeen(ctx, z.id)

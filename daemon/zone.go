@@ -89,14 +89,18 @@ func sameVersion(a, b bundle.Pointer) bool {
 }
 
 // refuse notes that a pointer was not good, and for how long it is not to be
-// asked for again. It tells whether that is news.
-func (z *zone) refuse(raw bundle.SignedPointer, cause error, until time.Time) (news bool) {
+// asked for again. It tells whether that is news, and whether the pointer came
+// though it was not asked for.
+func (z *zone) refuse(raw bundle.SignedPointer, cause error, now, until time.Time) (news, unasked bool) {
 	r := &refused{held: bundle.Held{Sequence: max(0, raw.Sequence), IssuedAt: claimedIssue(raw.Pointer)}, detail: cause.Error(), until: until}
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	before := z.refused
 	z.refused = r
-	return before == nil || before.held != r.held || before.detail != r.detail
+	if before == nil || before.held != r.held {
+		return true, false
+	}
+	return before.detail != r.detail, now.Before(before.until)
 }
 
 // settle forgets a refused pointer that was asked for again at a time, and was

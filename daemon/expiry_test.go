@@ -1,0 +1,135 @@
+package daemon_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/caracalai/caracald/bundle"
+	"github.com/caracalai/caracald/daemon"
+)
+
+// TestExpiry: a pointer that nobody renews is served until its expiry and the
+// grace, or denies at once; a renewed one answers again.
+func TestExpiry(t *testing.T) {
+	for _, test := range []struct {
+		lost  daemon.LostMode
+		ahead time.Duration
+		allow bool
+		stale bool
+	}{
+		{daemon.LostGrace, 59 * time.Minute, true, false},
+		{daemon.LostGrace, 61 * time.Minute, true, true},
+		{daemon.LostGrace, 89 * time.Minute, true, true},
+		{daemon.LostGrace, 91 * time.Minute, false, true},
+		{daemon.LostDeny, 59 * time.Minute, true, false},
+		{daemon.LostDeny, 61 * time.Minute, false, true},
+	} {
+		t.Run(string(test.lost)+" "+test.ahead.String(), func(t *testing.T) {
+			t.Parallel()
+			p, n, v1 := one(t, func(c *daemon.Config) { c.Lost, c.Grace = test.lost, 30*time.Minute })
+			n.decide(inputOf("z1", "read", "")) // so that the cache has it
+			p.misbehave(down)
+			n.ahead.Store(int64(test.ahead))
+			for _, zone := range []string{"z1", "empty"} {
+				got := n.decide(inputOf(zone, "read", ""))
+				allow := test.allow && zone == "z1"
+				if (got.Decision == "allow") != allow {
+					t.Fatalf("%s: got %+v", zone, got)
+				}
+				if !test.allow && (got.EvaluationStatus != "error" || got.reason() != "policy_expired") {
+					t.Fatalf("%s: got %+v", zone, got)
+				}
+				if st := n.status(zone); st.Stale != test.stale || !st.Loaded {
+					t.Fatalf("status %+v", st)
+				}
+			}
+			// It is the same after a restart with the admin side still away.
+			n.stop()
+			ahead := test.ahead
+			n.cfg.Now = func() time.Time { return time.Now().Add(ahead) }
+			n = startReady(t, n.cfg)
+			if got := n.decide(inputOf("z1", "read", "")); (got.Decision == "allow") != test.allow {
+				t.Fatalf("got %+v", got)
+			}
+			p.misbehave(nil)
+			p.renew("z1", &v1, func(ptr *bundle.Pointer) { ptr.ExpiresAt = time.Now().Add(3 * time.Hour) })
+			p.renew("empty", nil, func(ptr *bundle.Pointer) { ptr.ExpiresAt = time.Now().Add(3 * time.Hour) })
+			p.wait("the renewed pointers", func() bool {
+				p.mu.Unlock()
+				defer p.mu.Lock()
+				return !n.status("z1").Stale && !n.status("empty").Stale || touch(p)
+			})
+			if got := n.decide(inputOf("z1", "read", "")); got.Decision != "allow" {
+				t.Fatalf("got %+v", got)
+			}
+		})
+	}
+}
+
+// TestOverload: more requests at once than allowed are refused, not answered.
+func TestOverload(t *testing.T) {
+	p, n, _ := one(t, func(c *daemon.Config) {
+		c.MaxConcurrent = 1
+		c.Limits.Timeout = 300 * time.Millisecond
+	})
+	slow := p.publish("z1", 2, `package caracal.authz
+
+import rego.v1
+
+default result := {"decision": "deny", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []}
+
+result := {"decision": "allow", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []} if {
+	some x in numbers.range(1, 4000)
+	some y in numbers.range(1, 4000)
+	x * y == -1
+}
+`)
+	p.activate("z1", &slow)
+	p.loaded("z1", 2)
+	first := make(chan decision, 1)
+	go func() {
+		r, err := n.try("POST", "/v1/decide", []byte(inputOf("z1", "read", "")))
+		if err != nil {
+			t.Error(err)
+			first <- decision{}
+			return
+		}
+		first <- parse[decision](t, r.body)
+	}()
+	overloaded := false
+	for done := false; !done; {
+		select {
+		case got := <-first:
+			done = true
+			if got.Decision != "deny" || got.EvaluationStatus != "error" {
+				t.Errorf("got %+v", got)
+			}
+		default:
+			r := n.call("POST", "/v1/decide", []byte("{}"))
+			if r.status == http.StatusServiceUnavailable {
+				overloaded = true
+				if got := parse[decision](t, r.body); got.Error != "overloaded" || got.Decision != "" || r.header.Get("Retry-After") == "" {
+					t.Errorf("%s", r.body)
+				}
+			}
+		}
+	}
+	if !overloaded {
+		t.Error("no request was refused")
+	}
+}
+
+// TestErrorsAreNotCached: an evaluation that ran into a limit is tried anew.
+func TestErrorsAreNotCached(t *testing.T) {
+	p, n, _ := one(t, func(c *daemon.Config) { c.Limits.MaxMemory = 1 })
+	for range 2 {
+		got := n.decide(inputOf("z1", "read", ""))
+		if got.Decision != "deny" || got.EvaluationStatus != "error" {
+			t.Fatalf("got %+v", got)
+		}
+		if r := p.record(got.DecisionID); r.EvaluationStatus != "error" {
+			t.Fatalf("record %+v", r)
+		}
+	}
+}
