@@ -38,7 +38,7 @@ type plane struct {
 	client *http.Client
 	reader *metric.ManualReader
 	// ahead is how far the plane's clock is ahead of the real one.
-	ahead atomic.Int64
+	ahead *atomic.Int64
 	// stop ends Run and waits for it.
 	stop func()
 }
@@ -46,7 +46,7 @@ type plane struct {
 // newPlane starts a control plane; change may alter its configuration.
 func newPlane(t testing.TB, change func(*admin.Config)) *plane {
 	t.Helper()
-	p := &plane{t: t, reader: metric.NewManualReader(), stop: func() {}}
+	p := &plane{t: t, reader: metric.NewManualReader(), ahead: new(atomic.Int64), stop: func() {}}
 	st, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +73,13 @@ func newPlane(t testing.TB, change func(*admin.Config)) *plane {
 	p.client = &http.Client{Transport: &conforming{t, &http.Transport{MaxIdleConnsPerHost: 1000}}}
 	t.Cleanup(p.client.CloseIdleConnections)
 	return p
+}
+
+// in is the plane for a part of a test.
+func (p *plane) in(t testing.TB) *plane {
+	part := *p
+	part.t = t
+	return &part
 }
 
 // run starts the background work.
