@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/open-policy-agent/opa/v1/ast"
+import (
+	"slices"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
 
 // provenance follows a result back to the policies that produced it.
 type provenance struct {
@@ -21,8 +25,7 @@ type provenance struct {
 // reading is one rule's use of a document.
 type reading struct {
 	document int
-	// negated says that the rule asks for the document not to hold.
-	negated bool
+	sense    sense
 }
 
 func newProvenance(x *ruleIndex) *provenance {
@@ -39,7 +42,7 @@ func newProvenance(x *ruleIndex) *provenance {
 	for _, r := range x.all {
 		var reads []reading
 		seen := map[reading]bool{}
-		walkReads(r.Rule, false, func(ref ast.Ref, _ *ast.Location, negated bool) {
+		walkReads(r.Rule, asked, func(ref ast.Ref, _ *ast.Location, s sense) {
 			if isInput(ref) {
 				return
 			}
@@ -54,7 +57,7 @@ func newProvenance(x *ruleIndex) *provenance {
 				}
 				p.documents = append(p.documents, rules)
 			}
-			if one := (reading{document, negated}); !seen[one] {
+			if one := (reading{document, s}); !seen[one] {
 				seen[one] = true
 				reads = append(reads, one)
 			}
@@ -69,8 +72,8 @@ func newProvenance(x *ruleIndex) *provenance {
 // result that held and, from there on, of each rule that held and
 //
 //   - that a rule which held and counts asked to hold, or
-//   - that kept another from holding which such a rule asked not to hold, and
-//     so on through any number of negations.
+//   - that kept another from holding which such a rule asked not to hold or
+//     found empty, and so on through any number of negations.
 //
 // So a table that was looked at for a denial which did not come about does not
 // count, and a grant that kept such a denial away does.
@@ -94,7 +97,7 @@ func (p *provenance) determining(held []bool) []int {
 			}
 		}
 	}
-	// A document is gone through once for each of four ways to come to it.
+	// A document is gone through once for each way to come to it.
 	type way struct {
 		reading
 		held bool
@@ -109,9 +112,17 @@ func (p *provenance) determining(held []bool) []int {
 				continue
 			}
 			done[w] = true
+			want := false
+			switch {
+			case read.sense == refused:
+				want = !held[r]
+			case read.sense == either || held[r]:
+				// Where none of the rules held, the document was an empty set or
+				// a default, for want of what they ask for.
+				want = slices.ContainsFunc(p.documents[read.document], func(dep int) bool { return held[dep] })
+			}
 			for _, dep := range p.documents[read.document] {
-				// An empty set is read as a value although no rule of it held.
-				if held[dep] == (held[r] != read.negated) || (held[r] && !read.negated) {
+				if held[dep] == want {
 					reach(dep)
 				}
 			}

@@ -93,7 +93,16 @@ func resolve(docs []*document) []ContentError {
 	var refused []ContentError
 	for i, d := range docs {
 		d.resolved = c.Modules[moduleKey(i)]
-		for _, e := range forbiddenCalls(d.resolved) {
+		found := forbiddenCalls(d.resolved)
+		for _, r := range d.resolved.Rules {
+			if len(r.Head.Args) > 0 && r.Ref().Equal(entryRef) {
+				found = append(found, ContentError{
+					Message:  "result must be a rule with an object as its value, not a function",
+					Location: location(r.Location),
+				})
+			}
+		}
+		for _, e := range found {
 			e.Policy = d.name
 			refused = append(refused, e)
 		}

@@ -7,15 +7,27 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
+// sense is how the success of a rule depends on what it reads.
+type sense int
+
+const (
+	// asked: the rule holds because what it reads does.
+	asked sense = iota
+	// refused: the rule holds because what it reads does not.
+	refused
+	// either: a comprehension has a value whether or not its body ever holds.
+	either
+)
+
 // walkRefs calls f for each reference to the input or to data at or below x.
 // What a "with" modifier replaces is not read by it.
 func walkRefs(x any, f func(ref ast.Ref, loc *ast.Location)) {
-	walkReads(x, false, func(ref ast.Ref, loc *ast.Location, _ bool) { f(ref, loc) })
+	walkReads(x, asked, func(ref ast.Ref, loc *ast.Location, _ sense) { f(ref, loc) })
 }
 
-// walkReads is walkRefs that also tells f whether the reference is below an
-// odd number of negations, x itself counting as negated says.
-func walkReads(x any, negated bool, f func(ref ast.Ref, loc *ast.Location, negated bool)) {
+// walkReads is walkRefs that also tells f in which sense the reference is
+// read, where x itself is in the sense s.
+func walkReads(x any, s sense, f func(ref ast.Ref, loc *ast.Location, s sense)) {
 	var v *ast.GenericVisitor
 	v = ast.NewGenericVisitor(func(x any) bool {
 		switch x := x.(type) {
@@ -23,7 +35,12 @@ func walkReads(x any, negated bool, f func(ref ast.Ref, loc *ast.Location, negat
 			if x.Negated {
 				plain := *x
 				plain.Negated = false
-				walkReads(&plain, !negated, f)
+				walkReads(&plain, s.negated(), f)
+				return true
+			}
+		case *ast.ArrayComprehension, *ast.SetComprehension, *ast.ObjectComprehension:
+			if s != either {
+				walkReads(x, either, f)
 				return true
 			}
 		case *ast.With:
@@ -33,7 +50,7 @@ func walkReads(x any, negated bool, f func(ref ast.Ref, loc *ast.Location, negat
 			switch value := x.Value.(type) {
 			case ast.Ref:
 				if isRoot(value[0]) {
-					f(value, x.Location, negated)
+					f(value, x.Location, s)
 				} else {
 					v.Walk(value[0])
 				}
@@ -43,13 +60,23 @@ func walkReads(x any, negated bool, f func(ref ast.Ref, loc *ast.Location, negat
 				return true
 			case ast.Var:
 				if isRoot(x) {
-					f(ast.Ref{x}, x.Location, negated)
+					f(ast.Ref{x}, x.Location, s)
 				}
 			}
 		}
 		return false
 	})
 	v.Walk(x)
+}
+
+func (s sense) negated() sense {
+	switch s {
+	case asked:
+		return refused
+	case refused:
+		return asked
+	}
+	return either
 }
 
 func isRoot(t *ast.Term) bool {

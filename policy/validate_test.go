@@ -34,6 +34,7 @@ func TestValidateRefusesWithThePlace(t *testing.T) {
 		"kinds of one rule":       {rego("x := 1", "x contains 1"), 3, 1, "conflicting rules"},
 		"assigned twice":          {rego("x if { y := 1; y := 2; y }"), 3, 16, "y assigned above"},
 		"unused local":            {rego("x if { some y; true }"), 3, 8, "declared var y unused"},
+		"result as a function":    {rego("x := 1", `result(y) := y`), 4, 1, "result must be a rule"},
 		"other package":           {"package other\n\nx := 1\n", 1, 1, "package must be caracal.authz or below it, not other"},
 		"package above":           {"package caracal\n\nx := 1\n", 1, 1, "package must be"},
 		"package with its prefix": {"package caracal.authzz\n\nx := 1\n", 1, 1, "package must be"},

@@ -147,8 +147,8 @@ func (v *review) results() {
 // all of it, or with a longer reference one of its fields.
 func (v *review) resultProblems(r *rule, part *ast.Rule) []string {
 	switch {
-	case len(r.path) == len(entryPath) && (len(r.Head.Args) > 0 || (r.ground && r.Head.RuleKind() == ast.MultiValue)):
-		return []string{"result must be a rule with an object as its value, not a set or a function"}
+	case len(r.path) == len(entryPath) && r.ground && r.Head.RuleKind() == ast.MultiValue:
+		return []string{"result must be a rule with an object as its value, not a set"}
 	case len(r.path) == len(entryPath) && r.ground:
 		return shapeProblems(part.Head.Value)
 	case len(r.path) == len(entryPath) || len(r.Head.Args) > 0:
