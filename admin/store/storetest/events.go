@@ -235,6 +235,8 @@ func eventQueries(f *fixture) {
 		{store.EventQuery{RequestID: "r1", Decision: "allow", Since: after(2)}, at(6)},
 		{store.EventQuery{RequestID: "none"}, at()},
 		{store.EventQuery{After: store.Cursor{At: after(2), ID: s.records[2].ID}}, at(1, 0)},
+		{store.EventQuery{Until: after(2), After: store.Cursor{At: after(5), ID: s.records[5].ID}}, at(1, 0)},
+		{store.EventQuery{Until: after(5), After: store.Cursor{At: after(2), ID: s.records[2].ID}}, at(1, 0)},
 		{store.EventQuery{Decision: "deny", After: store.Cursor{At: after(5), ID: s.records[5].ID}}, at(2)},
 	} {
 		c.q.ZoneID = "z"

@@ -21,7 +21,7 @@ import (
 )
 
 // Run tests a backend. open gives a new, empty store and closes it, and removes
-// what it kept, when the test ends.
+// what it kept, when the test ends. Several tests run at once.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	for _, part := range []struct {
 		name string
