@@ -266,3 +266,23 @@ func BenchmarkDecideHTTP(b *testing.B) {
 		})
 	}
 }
+
+// TestChainMismatch: records that the admin side cannot put behind what it has
+// are counted and passed, so that they do not hold up all that follow.
+func TestChainMismatch(t *testing.T) {
+	p, n, _ := one(t, nil)
+	refused := false
+	p.misbehave(func(r *http.Request) int {
+		if r.URL.Path == "/v1/audit/batches" && !refused {
+			refused = true
+			return http.StatusConflict
+		}
+		return 0
+	})
+	lost := n.decide(inputOf("z1", "read", ""))
+	p.wait("the gap to be told", func() bool { return p.gaps == 1 })
+	p.record(n.decide(inputOf("z1", "read", "")).DecisionID)
+	if _, ok := p.kept()[lost.DecisionID]; ok {
+		t.Error("the refused record came after all")
+	}
+}

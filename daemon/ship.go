@@ -18,6 +18,8 @@ import (
 const (
 	shipRecords = 2000
 	shipBytes   = 4 << 20
+	// shipPause lets records gather: each batch costs an fsync on both sides.
+	shipPause = 20 * time.Millisecond
 )
 
 // ship sends the spool's records to the admin side, in order, each at least
@@ -41,6 +43,9 @@ func (d *Daemon) ship(ctx context.Context) {
 		if err == nil {
 			if most, err = d.shipBatch(drain, b); err == nil {
 				pause.Reset()
+				if len(b.Records) < shipRecords/2 && most == shipRecords {
+					sleep(ctx, shipPause)
+				}
 				continue
 			}
 		}
