@@ -69,6 +69,12 @@ func (d *Daemon) decide(rq *request, raw []byte) (decided, *problem) {
 		return decided{}, refuse(fasthttp.StatusRequestEntityTooLarge, "payload_too_large", "the input has %d bytes; at most %d are accepted", len(raw), d.cfg.MaxInputBytes)
 	}
 	now := d.cfg.Now()
+	ctx := d.serving
+	if rq.span.IsSampled() {
+		var span trace.Span
+		ctx, span = d.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, rq.span), "caracal.decide", trace.WithSpanKind(trace.SpanKindServer))
+		defer span.End()
+	}
 	z, out := d.recall(raw, now)
 	if out.encoded == nil {
 		in, err := policy.ParseInput(raw)
@@ -80,7 +86,7 @@ func (d *Daemon) decide(rq *request, raw []byte) (decided, *problem) {
 		if z, out.snap = d.snapshotOf(in.ZoneID()); out.snap == nil {
 			out.snap = unloaded(in.ZoneID())
 		}
-		out.encoded = d.evaluate(rq, out.snap, in, now, tried)
+		out.encoded = d.evaluate(ctx, out.snap, in, now, tried)
 	}
 	out.id = uuid.Must(uuid.NewV7()).String()
 	if p := d.record(rq, &out, raw, now); p != nil {
@@ -90,7 +96,11 @@ func (d *Daemon) decide(rq *request, raw []byte) (decided, *problem) {
 	if z != nil {
 		outcomes = z.outcomes
 	}
-	d.metrics.decided(d.serving, outcomes[out.outcome], time.Since(start))
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(attribute.String("caracal.zone", out.snap.pointer.ZoneID),
+			attribute.Int64("caracal.sequence", out.snap.pointer.Sequence), attribute.String("caracal.decision", out.decision))
+	}
+	d.metrics.decided(ctx, outcomes[out.outcome], time.Since(start))
 	return out, nil
 }
 
@@ -162,7 +172,7 @@ var (
 
 // evaluate gives the decision of a snapshot for an input. The cache of a
 // snapshot that was tried has none.
-func (d *Daemon) evaluate(rq *request, snap *snapshot, in *policy.Input, now time.Time, tried *snapshot) *encoded {
+func (d *Daemon) evaluate(ctx context.Context, snap *snapshot, in *policy.Input, now time.Time, tried *snapshot) *encoded {
 	switch {
 	case snap.generation == 0:
 		return notLoaded
@@ -175,13 +185,6 @@ func (d *Daemon) evaluate(rq *request, snap *snapshot, in *policy.Input, now tim
 		if c, ok := d.cache.Get(snap.generation, in.Raw()); ok {
 			return c
 		}
-	}
-	ctx := d.serving
-	if rq.span.IsSampled() {
-		var span trace.Span
-		ctx, span = d.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, rq.span), "caracal.decide", trace.WithSpanKind(trace.SpanKindServer),
-			trace.WithAttributes(attribute.String("caracal.zone", snap.pointer.ZoneID), attribute.Int64("caracal.sequence", snap.pointer.Sequence)))
-		defer span.End()
 	}
 	r := d.run(ctx, snap, in)
 	c := encodeResult(r)

@@ -13,7 +13,7 @@ import (
 // each answer is of one version whole that was really active, no client sees an
 // older sequence after a newer one, and each record equals its answer.
 func TestSwapUnderLoad(t *testing.T) {
-	const activations, clients = 40, 6
+	const activations, clients = 25, 6
 	p, n, v1 := one(t, nil)
 	versions := map[string]version{v1.id: v1}
 	sequences := map[string]int64{v1.id: 1}
