@@ -118,13 +118,13 @@ func (e *topdownEngine) evaluate(ctx context.Context, in *Input, lim Limits) (ou
 	if e.track {
 		m.held = make([]bool, e.rules)
 	}
-	go func() {
+	onWorker(func() {
 		o, err := e.run(ctx, in, m)
 		answers <- answer{o, err}
 		if !state.CompareAndSwap(running, ended) {
 			e.stuck.Add(-1)
 		}
-	}()
+	})
 	timer := time.NewTimer(lim.Timeout + grace)
 	defer timer.Stop()
 	select {
