@@ -1,10 +1,13 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
@@ -42,9 +45,12 @@ func SignPointer(p Pointer, keys ...*PrivateKey) (json.RawMessage, error) {
 }
 
 func sign(payloadType string, v any, keys []*PrivateKey) (json.RawMessage, error) {
+	if len(keys) > maxSignatures {
+		return nil, fmt.Errorf("%w: signing: %d keys were given; an envelope has at most %d signatures", ErrLimit, len(keys), maxSignatures)
+	}
 	payload, err := canonical(v)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("signing: %w", err)
 	}
 	signers := make([]dsse.Signer, len(keys))
 	for i, k := range keys {
@@ -58,7 +64,14 @@ func sign(payloadType string, v any, keys []*PrivateKey) (json.RawMessage, error
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
-	return json.Marshal(env)
+	data, err := json.Marshal(env)
+	if err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	if len(data) > maxEnvelope {
+		return nil, fmt.Errorf("%w: signing: the envelope would have %d bytes; at most %d are accepted", ErrLimit, len(data), maxEnvelope)
+	}
+	return data, nil
 }
 
 // envelope has exactly the fields that DSSE 1.0 knows.
@@ -88,13 +101,13 @@ func open(env json.RawMessage, payloadType string, role Role) ([]byte, error) {
 	if len(e.Signatures) > maxSignatures {
 		return nil, fmt.Errorf("%w: envelope: has %d signatures; at most %d are accepted", ErrLimit, len(e.Signatures), maxSignatures)
 	}
-	payload, err := base64.StdEncoding.Strict().DecodeString(e.Payload)
+	payload, err := decodeBase64(e.Payload)
 	if err != nil {
 		return nil, fmt.Errorf("%w: envelope: payload: %w", ErrFormat, err)
 	}
 	checked := &dsse.Envelope{PayloadType: e.PayloadType, Payload: e.Payload}
 	for _, s := range e.Signatures {
-		if _, err := base64.StdEncoding.Strict().DecodeString(s.Sig); err != nil {
+		if _, err := decodeBase64(s.Sig); err != nil {
 			return nil, fmt.Errorf("%w: envelope: signature: %w", ErrFormat, err)
 		}
 		checked.Signatures = append(checked.Signatures, dsse.Signature{KeyID: s.KeyID, Sig: s.Sig})
@@ -113,6 +126,31 @@ func open(env json.RawMessage, payloadType string, role Role) ([]byte, error) {
 	return payload, nil
 }
 
+// decodeBase64 reads padded standard base64 and nothing else: Go's decoder
+// ignores line ends even where it is strict.
+func decodeBase64(text string) ([]byte, error) {
+	if strings.ContainsAny(text, "\r\n") {
+		return nil, errors.New("base64 with a line end")
+	}
+	return base64.StdEncoding.Strict().DecodeString(text)
+}
+
+// readPayload reads a payload into v, a pointer. It must be v's canonical form,
+// so that a missing name is not taken for a null or a zero.
+func readPayload(payload []byte, v any) error {
+	if err := unmarshalStrict(payload, v); err != nil {
+		return fmt.Errorf("%w: payload: %w", ErrFormat, err)
+	}
+	again, err := canonical(v)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(again, payload) {
+		return fmt.Errorf("%w: payload: is not in canonical form", ErrFormat)
+	}
+	return nil
+}
+
 // VerifyStatement gives the statement of an envelope that the trust root's
 // bundles role signed. Errors match ErrFormat, ErrLimit or ErrSignature.
 func (t *Trust) VerifyStatement(env json.RawMessage) (Statement, error) {
@@ -121,8 +159,8 @@ func (t *Trust) VerifyStatement(env json.RawMessage) (Statement, error) {
 	if err != nil {
 		return s, fmt.Errorf("verifying a bundle's signature: %w", err)
 	}
-	if err := unmarshalStrict(payload, &s); err != nil {
-		return Statement{}, fmt.Errorf("verifying a bundle's signature: %w: %w", ErrFormat, err)
+	if err := readPayload(payload, &s); err != nil {
+		return Statement{}, fmt.Errorf("verifying a bundle's signature: %w", err)
 	}
 	if err := s.validate(); err != nil {
 		return Statement{}, fmt.Errorf("verifying a bundle's signature: %w", err)
@@ -139,8 +177,8 @@ func (t *Trust) VerifyPointer(env json.RawMessage, now time.Time) (Pointer, erro
 	if err != nil {
 		return p, fmt.Errorf("verifying a pointer: %w", err)
 	}
-	if err := unmarshalStrict(payload, &p); err != nil {
-		return Pointer{}, fmt.Errorf("verifying a pointer: %w: %w", ErrFormat, err)
+	if err := readPayload(payload, &p); err != nil {
+		return Pointer{}, fmt.Errorf("verifying a pointer: %w", err)
 	}
 	if err := p.validate(); err != nil {
 		return Pointer{}, fmt.Errorf("verifying a pointer: %w", err)
@@ -174,6 +212,8 @@ func (p *Pointer) validate() error {
 		return wrong("sequence is not from 0 to 2^53-1")
 	case p.IssuedAt.IsZero() || p.ExpiresAt.IsZero():
 		return wrong("issued_at or expires_at is missing")
+	case p.IssuedAt.Location() != time.UTC || p.ExpiresAt.Location() != time.UTC:
+		return wrong("issued_at or expires_at is not in UTC")
 	case !p.IssuedAt.Before(p.ExpiresAt):
 		return wrong("expires_at is not after issued_at")
 	case (p.PolicySetID == nil) != (p.PolicySetVersionID == nil):
@@ -195,8 +235,8 @@ func (p *Pointer) validate() error {
 		return wrong("policy_set_id or policy_set_version_id is no id")
 	case !hashPattern.MatchString(p.ManifestSHA256) || !hashPattern.MatchString(p.BundleSHA256):
 		return wrong("manifest_sha256 or bundle_sha256 is no SHA-256")
-	case p.BundleSize < 1:
-		return wrong("bundle_size is not positive")
+	case p.BundleSize < 1 || p.BundleSize > maxSafeInteger:
+		return wrong("bundle_size is not from 1 to 2^53-1")
 	}
 	return nil
 }

@@ -47,6 +47,9 @@ func publicKey(key crypto.PublicKey) (PublicKey, error) {
 	if !ok {
 		return PublicKey{}, fmt.Errorf("%w: the key is %T, not Ed25519", ErrFormat, key)
 	}
+	if len(ed) != ed25519.PublicKeySize { // crypto/ed25519 panics at others
+		return PublicKey{}, fmt.Errorf("%w: the key has %d bytes; an Ed25519 key has %d", ErrFormat, len(ed), ed25519.PublicKeySize)
+	}
 	tuf, err := metadata.KeyFromPublicKey(ed)
 	if err != nil {
 		return PublicKey{}, fmt.Errorf("%w: the key: %w", ErrFormat, err)

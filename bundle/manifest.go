@@ -3,16 +3,20 @@ package bundle
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"regexp"
 
 	jsonx "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
 // MaxPolicies is the most policies a manifest lists.
 const MaxPolicies = 256
+
+// maxVersionID is how long a policy version's id may be: its file's name then
+// has 100 bytes, which is what a plain tar header holds.
+const maxVersionID = 100 - len(policyDir) - len(policySuffix)
 
 // EntryPoint is what evaluating a bundle means where its manifest says nothing else.
 const EntryPoint = "data.caracal.authz.result"
@@ -41,8 +45,8 @@ func (m *Manifest) Validate() error {
 		}
 	}
 	switch {
-	case m.Version < 1:
-		return fmt.Errorf("%w: manifest: version is %d", ErrFormat, m.Version)
+	case m.Version < 1 || int64(m.Version) > maxSafeInteger:
+		return fmt.Errorf("%w: manifest: version is %d, not from 1 to 2^53-1", ErrFormat, m.Version)
 	case m.EntryPoint == "":
 		return fmt.Errorf("%w: manifest: entry_point is empty", ErrFormat)
 	case m.SchemaVersion == "":
@@ -59,6 +63,8 @@ func (m *Manifest) Validate() error {
 		switch {
 		case !idPattern.MatchString(p.PolicyID):
 			return fmt.Errorf("%w: manifest: policies[%d].policy_id %.140q is no id", ErrFormat, i, p.PolicyID)
+		case len(p.PolicyVersionID) > maxVersionID:
+			return fmt.Errorf("%w: manifest: policies[%d].policy_version_id has %d bytes; at most %d fit the archive", ErrFormat, i, len(p.PolicyVersionID), maxVersionID)
 		case !idPattern.MatchString(p.PolicyVersionID):
 			return fmt.Errorf("%w: manifest: policies[%d].policy_version_id %.140q is no id", ErrFormat, i, p.PolicyVersionID)
 		case p.Name == "":
@@ -111,15 +117,16 @@ func ParseManifest(data []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// canonical encodes a value by RFC 8785.
+// canonical encodes a value by RFC 8785. Text that is not UTF-8 is refused: a
+// replacement character would give two values the same bytes.
 func canonical(v any) ([]byte, error) {
-	data, err := json.Marshal(v)
+	data, err := jsonx.Marshal(v, jsonv1.OmitEmptyWithLegacySemantics(true))
 	if err != nil {
-		return nil, fmt.Errorf("encoding: %w", err)
+		return nil, fmt.Errorf("%w: encoding: %w", ErrFormat, err)
 	}
 	value := jsontext.Value(data)
 	if err := value.Canonicalize(); err != nil {
-		return nil, fmt.Errorf("canonicalizing: %w", err)
+		return nil, fmt.Errorf("%w: canonicalizing: %w", ErrFormat, err)
 	}
 	return value, nil
 }

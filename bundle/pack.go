@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -98,26 +99,26 @@ type file struct {
 	data []byte
 }
 
-// archive writes a tar that depends on names and contents alone.
+// archive makes a tar that depends on names and contents alone.
 func archive(files []file) ([]byte, error) {
 	slices.SortFunc(files, func(a, b file) int { return cmp.Compare(a.name, b.name) })
 	var out bytes.Buffer
-	w := tar.NewWriter(&out)
+	err := writeArchive(&out, files)
+	return out.Bytes(), err
+}
+
+func writeArchive(to io.Writer, files []file) error {
+	w := tar.NewWriter(to)
 	for _, f := range files {
-		// PAX, as a name may be longer than what USTAR holds; short names need
-		// no extended header, and then the two are the same bytes.
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: 0o644, Size: int64(len(f.data)), ModTime: time.Unix(0, 0)}
+		h := &tar.Header{Format: tar.FormatUSTAR, Typeflag: tar.TypeReg, Name: f.name, Mode: 0o644, Size: int64(len(f.data)), ModTime: time.Unix(0, 0)}
 		if err := w.WriteHeader(h); err != nil {
-			return nil, err
+			return err
 		}
 		if _, err := w.Write(f.data); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	return w.Close()
 }
 
 // compress gives one zstd frame with a checksum; one goroutine, so that blocks

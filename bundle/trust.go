@@ -1,6 +1,8 @@
 package bundle
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,9 +47,16 @@ func (r *Root) validate() error {
 	if r.Version < 1 {
 		return fmt.Errorf("%w: trust root: version is %d", ErrFormat, r.Version)
 	}
-	for name, role := range map[string]Role{"root": r.Root, "bundles": r.Bundles, "pointers": r.Pointers} {
+	for _, named := range []struct {
+		name string
+		Role
+	}{{"root", r.Root}, {"bundles", r.Bundles}, {"pointers", r.Pointers}} {
+		name, role := named.name, named.Role
 		ids := map[string]bool{}
 		for _, k := range role.Keys {
+			if k.id == "" {
+				return fmt.Errorf("%w: trust root: %s has an empty key", ErrFormat, name)
+			}
 			ids[k.id] = true
 		}
 		switch {
@@ -113,12 +122,7 @@ func addSignatures(meta *metadata.Metadata[metadata.RootType], keys []*PrivateKe
 			return nil, fmt.Errorf("signing a trust root: %w", err)
 		}
 	}
-	slices.SortFunc(meta.Signatures, func(a, b metadata.Signature) int {
-		if a.KeyID < b.KeyID {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(meta.Signatures, func(a, b metadata.Signature) int { return cmp.Compare(a.KeyID, b.KeyID) })
 	data, err := meta.ToBytes(false)
 	if err != nil {
 		return nil, fmt.Errorf("signing a trust root: %w", err)
@@ -137,6 +141,20 @@ func parseRoot(data json.RawMessage) (*metadata.Metadata[metadata.RootType], err
 	meta, err := new(metadata.Metadata[metadata.RootType]).FromBytes(data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: trust root: %w", ErrFormat, err)
+	}
+	// What TUF's library checks signatures of is what it read, encoded again; its
+	// reader takes names in any case and hexadecimal in both. Only bytes that mean
+	// what they say go on.
+	again, err := meta.ToBytes(false)
+	if err != nil {
+		return nil, fmt.Errorf("%w: trust root: %w", ErrFormat, err)
+	}
+	was, is := jsontext.Value(slices.Clone(data)), jsontext.Value(again)
+	if err := errors.Join(was.Canonicalize(), is.Canonicalize()); err != nil {
+		return nil, fmt.Errorf("%w: trust root: %w", ErrFormat, err)
+	}
+	if !bytes.Equal(was, is) {
+		return nil, fmt.Errorf("%w: trust root: names or values are not written as TUF writes them", ErrFormat)
 	}
 	return meta, nil
 }
@@ -158,45 +176,55 @@ func LoadTrust(root json.RawMessage) (*Trust, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading a trust root: %w", err)
 	}
+	t, err := trustOf(meta, root)
+	if err != nil {
+		return nil, fmt.Errorf("loading a trust root: %w", err)
+	}
 	if err := meta.VerifyDelegate(roleRoot, meta); err != nil {
 		return nil, fmt.Errorf("loading a trust root: %w: %w", ErrSignature, err)
 	}
-	return trustOf(meta, root)
+	return t, nil
 }
 
+// trustOf reads what a root says. It comes before any signature is looked at:
+// TUF's library takes it for granted that no key and no role is null.
 func trustOf(meta *metadata.Metadata[metadata.RootType], raw json.RawMessage) (*Trust, error) {
 	t := &Trust{
 		root: Root{Version: meta.Signed.Version, Expires: meta.Signed.Expires.UTC()},
 		meta: meta,
 		raw:  slices.Clone(raw),
 	}
-	for name, into := range map[string]*Role{roleRoot: &t.root.Root, roleBundles: &t.root.Bundles, rolePointers: &t.root.Pointers} {
+	for _, named := range []struct {
+		name string
+		into *Role
+	}{{roleRoot, &t.root.Root}, {roleBundles, &t.root.Bundles}, {rolePointers, &t.root.Pointers}} {
+		name, into := named.name, named.into
 		role, ok := meta.Signed.Roles[name]
 		if !ok || role == nil {
-			return nil, fmt.Errorf("loading a trust root: %w: it has no role %s", ErrFormat, name)
+			return nil, fmt.Errorf("%w: trust root: it has no role %s", ErrFormat, name)
 		}
 		into.Threshold = role.Threshold
 		for _, id := range role.KeyIDs {
 			key, ok := meta.Signed.Keys[id]
 			if !ok || key == nil {
-				return nil, fmt.Errorf("loading a trust root: %w: the key %.80q of the role %s is missing", ErrFormat, id, name)
+				return nil, fmt.Errorf("%w: trust root: the key %.80q of the role %s is missing", ErrFormat, id, name)
 			}
 			parsed, err := key.ToPublicKey()
 			if err != nil {
-				return nil, fmt.Errorf("loading a trust root: %w: key %.80q: %w", ErrFormat, id, err)
+				return nil, fmt.Errorf("%w: trust root: key %.80q: %w", ErrFormat, id, err)
 			}
 			public, err := publicKey(parsed)
 			if err != nil {
-				return nil, fmt.Errorf("loading a trust root: %w", err)
+				return nil, fmt.Errorf("trust root: %w", err)
 			}
 			if public.id != id {
-				return nil, fmt.Errorf("loading a trust root: %w: the key %.80q has the id %s", ErrFormat, id, public.id)
+				return nil, fmt.Errorf("%w: trust root: the key %.80q has the id %s", ErrFormat, id, public.id)
 			}
 			into.Keys = append(into.Keys, public)
 		}
 	}
 	if err := t.root.validate(); err != nil {
-		return nil, fmt.Errorf("loading a trust root: %w", err)
+		return nil, err
 	}
 	return t, nil
 }
@@ -212,13 +240,17 @@ func (t *Trust) Update(next json.RawMessage) (*Trust, error) {
 	if meta.Signed.Version != t.root.Version+1 {
 		return nil, fmt.Errorf("updating the trust root: %w: version %d does not follow %d", ErrFormat, meta.Signed.Version, t.root.Version)
 	}
+	updated, err := trustOf(meta, next)
+	if err != nil {
+		return nil, fmt.Errorf("updating the trust root: %w", err)
+	}
 	if err := t.meta.VerifyDelegate(roleRoot, meta); err != nil {
 		return nil, fmt.Errorf("updating the trust root: %w: by the root before: %w", ErrSignature, err)
 	}
 	if err := meta.VerifyDelegate(roleRoot, meta); err != nil {
 		return nil, fmt.Errorf("updating the trust root: %w: by itself: %w", ErrSignature, err)
 	}
-	return trustOf(meta, next)
+	return updated, nil
 }
 
 // UpdateAll follows a chain of roots, oldest first. Those that this one has

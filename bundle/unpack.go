@@ -21,7 +21,8 @@ type Limits struct {
 	MaxFile int64
 	// MaxFiles is the most files, the manifest included.
 	MaxFiles int
-	// MaxRatio is the most an archive may be larger than the bundle.
+	// MaxRatio is how many times larger than the bundle an archive of more than
+	// 8 MiB may be.
 	MaxRatio float64
 }
 
@@ -48,13 +49,13 @@ type Contents struct {
 
 // Unpack opens a bundle that must be the one that want describes. Size and hash
 // of the compressed bytes are compared before anything is decompressed; then
-// the size and ratio of the archive, its names and sizes, the manifest's hash
-// and each policy's. Errors match ErrHash, ErrLimit or ErrFormat.
+// the size and ratio of the archive, its names and sizes, each policy's hash,
+// the archive's form and the manifest's hash. Errors match ErrHash, ErrLimit or ErrFormat.
 func Unpack(data []byte, want Statement, lim Limits) (*Contents, error) {
 	if int64(len(data)) != want.BundleSize {
 		return nil, fmt.Errorf("%w: the bundle has %d bytes, not %d", ErrHash, len(data), want.BundleSize)
 	}
-	if int64(len(data)) > lim.MaxCompressed {
+	if int64(len(data)) > lim.MaxCompressed { // before it costs a hash
 		return nil, fmt.Errorf("%w: the bundle has %d bytes; at most %d are accepted", ErrLimit, len(data), lim.MaxCompressed)
 	}
 	if got := SHA256Hex(data); got != want.BundleSHA256 {
@@ -77,27 +78,36 @@ func Unpack(data []byte, want Statement, lim Limits) (*Contents, error) {
 	return c, nil
 }
 
-// decompress gives the archive of a bundle, within the limits.
+// ratioFree is an archive's size up to which its ratio is not looked at: what
+// is that small costs little, and policies that repeat themselves compress well.
+const ratioFree = 8 << 20
+
+// decompress gives the archive of a bundle, within the limits. What it takes in
+// memory is the archive and no window besides: the frame says how large the
+// archive is, and is believed only within the limits.
 func decompress(data []byte, lim Limits) ([]byte, error) {
+	if int64(len(data)) > lim.MaxCompressed {
+		return nil, fmt.Errorf("%w: the bundle has %d bytes; at most %d are accepted", ErrLimit, len(data), lim.MaxCompressed)
+	}
 	most := lim.MaxUncompressed
-	if byRatio := int64(float64(len(data)) * lim.MaxRatio); byRatio < most {
+	if byRatio := max(int64(float64(len(data))*lim.MaxRatio), ratioFree); byRatio < most {
 		most = byRatio
 	}
-	var h zstd.Header
-	if err := h.Decode(data); err != nil {
-		return nil, fmt.Errorf("%w: the bundle is not zstd: %w", ErrFormat, err)
-	}
-	if h.Skippable || h.DictionaryID != 0 {
-		return nil, fmt.Errorf("%w: the bundle is not one plain zstd frame", ErrFormat)
-	}
-	dec, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(lim.MaxUncompressed)+1), zstd.WithDecoderMaxWindow(64<<20))
+	size, err := frameContent(data)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the bundle is not zstd: %w", ErrFormat, err)
+		return nil, err
+	}
+	if size > uint64(most) {
+		return nil, fmt.Errorf("%w: the archive has %d bytes; at most %d are accepted", ErrLimit, size, most)
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(most)))
+	if err != nil {
+		return nil, fmt.Errorf("decompressing the bundle: %w", err)
 	}
 	defer dec.Close()
-	archive, err := io.ReadAll(io.LimitReader(dec, most+1))
-	if int64(len(archive)) > most || errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
-		return nil, fmt.Errorf("%w: the archive has more than %d bytes", ErrLimit, most)
+	archive, err := dec.DecodeAll(data, nil)
+	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		return nil, fmt.Errorf("%w: decompressing the bundle: %w", ErrLimit, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: decompressing the bundle: %w", ErrFormat, err)
@@ -105,11 +115,56 @@ func decompress(data []byte, lim Limits) ([]byte, error) {
 	return archive, nil
 }
 
-// readArchive reads the tar and checks it against the manifest in it.
-func readArchive(archive []byte, lim Limits) (*Contents, error) {
-	files := map[string][]byte{}
-	source := bytes.NewReader(archive)
-	r := tar.NewReader(source)
+// frameContent checks that data is exactly one zstd frame (RFC 8878, section
+// 3.1.1) with a checksum and a content size, which it gives. A decoder by itself
+// would also take several frames, and skippable ones with anything in them.
+func frameContent(data []byte) (uint64, error) {
+	wrong := func(what string) error { return fmt.Errorf("%w: the bundle %s", ErrFormat, what) }
+	var h zstd.Header
+	if err := h.Decode(data); err != nil {
+		return 0, fmt.Errorf("%w: the bundle is not zstd: %w", ErrFormat, err)
+	}
+	switch {
+	case h.Skippable:
+		return 0, wrong("begins with a skippable zstd frame")
+	case h.DictionaryID != 0:
+		return 0, wrong("needs a zstd dictionary")
+	case !h.HasFCS:
+		return 0, wrong("does not say its content's size in the zstd frame")
+	case !h.HasCheckSum:
+		return 0, wrong("has no checksum in the zstd frame")
+	}
+	rest := data[h.HeaderSize:]
+	for last := false; !last; {
+		if len(rest) < 3 {
+			return 0, wrong("ends inside a zstd frame")
+		}
+		block := int(rest[0]) | int(rest[1])<<8 | int(rest[2])<<16
+		last = block&1 != 0
+		size := block >> 3
+		if block>>1&3 == 1 { // a run: one byte, repeated
+			size = 1
+		}
+		if len(rest) < 3+size {
+			return 0, wrong("ends inside a zstd frame")
+		}
+		rest = rest[3+size:]
+	}
+	switch {
+	case len(rest) < 4:
+		return 0, wrong("ends inside a zstd frame")
+	case len(rest) > 4:
+		return 0, wrong("goes on after its zstd frame")
+	}
+	return h.FrameContentSize, nil
+}
+
+// readArchive reads the tar and checks it against the manifest in it, and
+// against what packing the same files writes.
+func readArchive(data []byte, lim Limits) (*Contents, error) {
+	var files []file
+	contents := map[string][]byte{}
+	r := tar.NewReader(bytes.NewReader(data))
 	last := ""
 	for {
 		h, err := r.Next()
@@ -125,26 +180,27 @@ func readArchive(archive []byte, lim Limits) (*Contents, error) {
 		if h.Typeflag != tar.TypeReg {
 			return nil, fmt.Errorf("%w: %.200q in the archive is not a regular file", ErrFormat, h.Name)
 		}
+		if h.Format != tar.FormatUSTAR || len(h.PAXRecords) > 0 { // a sparse file is one of these, and larger than the archive
+			return nil, fmt.Errorf("%w: %.200q in the archive is not in plain ustar", ErrFormat, h.Name)
+		}
+		if h.Name != manifestName && !policyName(h.Name) {
+			return nil, fmt.Errorf("%w: the archive has a file of the name %.200q", ErrFormat, h.Name)
+		}
 		if h.Name <= last {
 			return nil, fmt.Errorf("%w: the archive's names are not in order, or one is there twice: %.200q", ErrFormat, h.Name)
 		}
 		last = h.Name
-		if h.Name != manifestName && !policyName(h.Name) {
-			return nil, fmt.Errorf("%w: the archive has a file of the name %.200q", ErrFormat, h.Name)
-		}
 		if h.Size > lim.MaxFile {
 			return nil, fmt.Errorf("%w: %s has %d bytes; at most %d are accepted", ErrLimit, h.Name, h.Size, lim.MaxFile)
 		}
-		data, err := io.ReadAll(r)
+		content, err := io.ReadAll(r)
 		if err != nil {
 			return nil, fmt.Errorf("%w: reading %s: %w", ErrFormat, h.Name, err)
 		}
-		files[h.Name] = data
+		contents[h.Name] = content
+		files = append(files, file{h.Name, content})
 	}
-	if rest, _ := io.ReadAll(source); len(bytes.Trim(rest, "\x00")) > 0 { // a bytes.Reader does not fail
-		return nil, fmt.Errorf("%w: the archive is followed by more data", ErrFormat)
-	}
-	raw, ok := files[manifestName]
+	raw, ok := contents[manifestName]
 	if !ok {
 		return nil, fmt.Errorf("%w: the archive has no %s", ErrFormat, manifestName)
 	}
@@ -157,7 +213,7 @@ func readArchive(archive []byte, lim Limits) (*Contents, error) {
 	}
 	c := &Contents{Manifest: m, ManifestSHA256: SHA256Hex(raw)}
 	for _, p := range m.Policies {
-		content, ok := files[policyDir+p.PolicyVersionID+policySuffix]
+		content, ok := contents[policyDir+p.PolicyVersionID+policySuffix]
 		if !ok {
 			return nil, fmt.Errorf("%w: the archive lacks the policy version %s", ErrFormat, p.PolicyVersionID)
 		}
@@ -166,7 +222,22 @@ func readArchive(archive []byte, lim Limits) (*Contents, error) {
 		}
 		c.Modules = append(c.Modules, Module{PolicyVersionID: p.PolicyVersionID, Content: content})
 	}
+	same := &comparer{rest: data}
+	if err := writeArchive(same, files); err != nil || len(same.rest) > 0 {
+		return nil, fmt.Errorf("%w: the archive's headers or padding are not those that packing writes", ErrFormat)
+	}
 	return c, nil
+}
+
+// comparer is written to, and fails at the first byte that is not the expected one.
+type comparer struct{ rest []byte }
+
+func (c *comparer) Write(p []byte) (int, error) {
+	if !bytes.HasPrefix(c.rest, p) {
+		return 0, ErrFormat
+	}
+	c.rest = c.rest[len(p):]
+	return len(p), nil
 }
 
 // policyName tells whether a name is that of a policy's file.
