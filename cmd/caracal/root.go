@@ -25,10 +25,10 @@ var errUsage = errors.New("wrong usage")
 
 // app is what every command has: the global flags and the standard streams.
 type app struct {
-	apiURL, token, zoneID, decideURL string
-	json                             bool
-	in                               io.Reader
-	out, errs                        io.Writer
+	apiURL, token, zoneID string
+	json                  bool
+	in                    io.Reader
+	out, errs             io.Writer
 }
 
 // run runs a command line and gives the exit code.
