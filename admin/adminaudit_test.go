@@ -127,13 +127,13 @@ func TestAdminAuditFilters(t *testing.T) {
 	}
 	at := middle.Format(time.RFC3339Nano)
 	for query, want := range map[string]int{
-		"/v1/zones/" + zone + "/admin-audit":                                      3,
-		"/v1/zones/" + zone + "/admin-audit?actor_id=" + author.ID:                2,
-		"/v1/zones/" + zone + "/admin-audit?request_id=make-a":                    1,
-		"/v1/zones/" + zone + "/admin-audit?action=zone.create":                   1,
-		"/v1/zones/" + zone + "/admin-audit?action=zone.create&since=" + at:       0,
-		"/v1/zones/" + zone + "/admin-audit?since=" + at:                          2,
-		"/v1/zones/" + zone + "/admin-audit?until=" + at:                          1,
+		"/v1/zones/" + zone + "/admin-audit":                                3,
+		"/v1/zones/" + zone + "/admin-audit?actor_id=" + author.ID:          2,
+		"/v1/zones/" + zone + "/admin-audit?request_id=make-a":              1,
+		"/v1/zones/" + zone + "/admin-audit?action=zone.create":             1,
+		"/v1/zones/" + zone + "/admin-audit?action=zone.create&since=" + at: 0,
+		"/v1/zones/" + zone + "/admin-audit?since=" + at:                    2,
+		"/v1/zones/" + zone + "/admin-audit?until=" + at:                    1,
 		"/v1/admin-audit":                                                         7,
 		"/v1/admin-audit?actor_id=" + author.ID:                                   4,
 		"/v1/admin-audit?request_id=make-a":                                       2,
@@ -181,7 +181,9 @@ func TestAdminAuditExports(t *testing.T) {
 		}
 		got = append(got, e)
 	}
-	same := func(a, b api.AdminEvent) bool { return a.ID == b.ID && a.ChainHash == b.ChainHash && a.EntityID == b.EntityID }
+	same := func(a, b api.AdminEvent) bool {
+		return a.ID == b.ID && a.ChainHash == b.ChainHash && a.EntityID == b.EntityID
+	}
 	if len(list) != 4 || !slices.EqualFunc(got, list, same) {
 		t.Errorf("the lines are %+v, the list is %+v", got, list)
 	}

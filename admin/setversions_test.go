@@ -92,7 +92,10 @@ func TestSetVersionRefusals(t *testing.T) {
 		return p.policy(zone, name, "package caracal.authz\n\nlimit := "+value+"\n").VersionID
 	}
 	one, two := constant("limit one", "1"), constant("limit two", "2")
-	repetitive := p.policy(zone, "repetitive", denyAll+strings.Repeat("#"+strings.Repeat(" ", 80)+"\n", 3000)).VersionID
+	// What repeats itself this much compresses further than a bundle may.
+	repetitive := p.stored(zone, 9, func(i int) string {
+		return helperNamed(fmt.Sprint("r", i)) + "# " + strings.Repeat("𝄞", 260000) + "\n"
+	})
 	var many []string
 	for range 257 {
 		many = append(many, newID())
@@ -115,7 +118,7 @@ func TestSetVersionRefusals(t *testing.T) {
 		{"257", manifest(many...), 422, "invalid_policy_contract", []string{"257", "256"}},
 		{"two defaults", manifest(readers.VersionID, closed.VersionID), 422, "invalid_policy_bundle", []string{`"readers"`, `"closed"`}},
 		{"two constants", manifest(readers.VersionID, one, two), 422, "invalid_policy_bundle", []string{`"limit one"`, `"limit two"`, "limit"}},
-		{"what no daemon would unpack", manifest(repetitive), 422, "invalid_policy_bundle", nil},
+		{"what no daemon would unpack", manifest(repetitive...), 422, "invalid_policy_bundle", nil},
 		{"another schema", map[string]any{"manifest": manifest(readers.VersionID).Manifest, "schema_version": "2020-01-01"}, 422, "unsupported_schema_version", nil},
 		{"null", map[string]any{"manifest": nil}, 400, "invalid_body", []string{"/manifest"}},
 		{"an entry without an id", map[string]any{"manifest": []any{map[string]any{}}}, 400, "invalid_body", []string{"/manifest/0/policy_version_id"}},
@@ -143,26 +146,30 @@ func TestSetVersionRefusals(t *testing.T) {
 	}
 }
 
-func TestSetVersionOf256Policies(t *testing.T) {
-	p := newPlane(t, nil)
-	zone := p.zone("one")
-	set := p.set(zone, "main")
-	var ids []string
+// stored puts policies into the store and gives the ids of their versions.
+func (p *plane) stored(zone string, n int, content func(i int) string) (versions []string) {
+	p.t.Helper()
 	p.update(func(tx store.Tx) error {
-		for i := range 256 {
-			content := helperNamed(fmt.Sprintf("p%d", i))
-			id, version := newID(), newID()
-			err := tx.InsertPolicy(t.Context(), store.Policy{ID: id, ZoneID: zone, Name: fmt.Sprint("policy ", i), CreatedAt: p.now()}, store.PolicyVersion{
-				ID: version, Content: content, ContentSHA256: bundle.SHA256Hex([]byte(content)), SchemaVersion: "2026-05-20", CreatedAt: p.now(),
+		for i := range n {
+			id, version, text := newID(), newID(), content(i)
+			err := tx.InsertPolicy(p.t.Context(), store.Policy{ID: id, ZoneID: zone, Name: "stored " + id, CreatedAt: p.now()}, store.PolicyVersion{
+				ID: version, Content: text, ContentSHA256: bundle.SHA256Hex([]byte(text)), SchemaVersion: "2026-05-20", CreatedAt: p.now(),
 			})
 			if err != nil {
 				return err
 			}
-			ids = append(ids, version)
+			versions = append(versions, version)
 		}
 		return nil
 	})
-	v := p.version(set, ids...)
+	return versions
+}
+
+func TestSetVersionOf256Policies(t *testing.T) {
+	p := newPlane(t, nil)
+	zone := p.zone("one")
+	set := p.set(zone, "main")
+	v := p.version(set, p.stored(zone, 256, func(i int) string { return helperNamed(fmt.Sprint("p", i)) })...)
 	if got := must[api.PolicySetVersion](p, 200, "GET", set+"/versions/"+v.ID, root, nil); len(got.Policies) != 256 {
 		t.Errorf("has %d policies", len(got.Policies))
 	}

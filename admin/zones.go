@@ -31,12 +31,14 @@ func (s *Server) listZones(ctx context.Context, c *call) (api.Page[api.Zone], er
 		return page, err
 	}
 	if c.actor.zone != "" { // a token for one zone sees that one
-		z, err := s.zone(ctx, c.actor.zone)
-		if err != nil {
-			return page, err
-		}
 		page.Items = []api.Zone{}
-		if (after == store.Cursor{}) {
+		z, err := s.zone(ctx, c.actor.zone)
+		var gone *problem
+		switch {
+		case errors.As(err, &gone): // archived
+		case err != nil:
+			return page, err
+		case after == store.Cursor{}:
 			page.Items = append(page.Items, z)
 		}
 		return page, nil
