@@ -39,8 +39,8 @@ cross: ## Both binaries also build for other systems
 		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o /dev/null ./cmd/caracald || exit 1; \
 	done
 
-bench: ## Measure, bounded in time
-	$(GO) test -run '^$$' -bench . -benchmem -benchtime 200ms -count 3 ./policy ./audit ./cache ./daemon
+bench: ## Measure beside peers, in one run of about two minutes, and write README's table
+	$(GO) test ./bench -run TestPeersAgree -bench . -benchmem -benchtime 500ms -count 6 | $(GO) run ./bench/report README.md
 
 fmt: ## Format the code
 	gofmt -w $$(git ls-files '*.go')
