@@ -12,6 +12,7 @@ import (
 
 	"github.com/caracalai/caracald/admin/api"
 	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/audit"
 )
 
 func zoneRoutes() []route {
@@ -192,23 +193,48 @@ func settingsOf(settings *api.ZoneSettings) (json.RawMessage, error) {
 	if settings == nil {
 		settings = &api.ZoneSettings{}
 	}
-	for i, p := range settings.AuditMask {
-		if p == "" || p[0] != '/' {
-			return nil, invalidBody("/settings/audit_mask", "has at %d %q, which is no JSON pointer to a part of the input", i, p)
-		}
+	if err := checkMask(settings.AuditMask); err != nil {
+		return nil, err
 	}
 	switch settings.AuditInputs {
 	case "", inputsKept, inputsHashed:
 	default:
 		return nil, invalidBody("/settings/audit_inputs", "must be %q or %q", inputsKept, inputsHashed)
 	}
-	if settings.RetentionDays < 0 {
-		return nil, invalidBody("/settings/retention_days", "must not be negative")
+	if settings.RetentionDays < 0 || settings.RetentionDays > maxRetentionDays {
+		return nil, invalidBody("/settings/retention_days", "must be from 0 to %d", maxRetentionDays)
 	}
 	if settings.RetentionBytes < 0 {
 		return nil, invalidBody("/settings/retention_bytes", "must not be negative")
 	}
 	return json.Marshal(settings)
+}
+
+// Limits of a zone's settings. The mask travels inside each signed pointer,
+// which must stay within what daemons read.
+const (
+	maxMaskPointers  = 256
+	maxMaskBytes     = 32 << 10 // as JSON, of the 64 KiB of an envelope in base64
+	maxRetentionDays = 36500 // beyond which dates are not exact any more
+)
+
+// checkMask accepts the pointers that a daemon can mask by.
+func checkMask(pointers []string) error {
+	const field = "/settings/audit_mask"
+	if len(pointers) > maxMaskPointers {
+		return invalidBody(field, "has %d JSON pointers; at most %d are accepted", len(pointers), maxMaskPointers)
+	}
+	for i, p := range pointers {
+		_, _, err := audit.Mask([]byte("{}"), []string{p}, []byte{0})
+		if p == "" || err != nil {
+			return invalidBody(field, "has at %d %.80q, which is no JSON pointer to a part of the input", i, p)
+		}
+	}
+	text, err := json.Marshal(pointers)
+	if err == nil && len(text) > maxMaskBytes {
+		return invalidBody(field, "has %d bytes; at most %d are accepted", len(text), maxMaskBytes)
+	}
+	return err
 }
 
 // checkName accepts what people call things: 1 to 200 printable characters
