@@ -4,7 +4,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -117,10 +120,14 @@ func walk(ctx context.Context, dir string) error {
 		denied := e.Denied[0]
 		s.Say("%s by %s", e.FinalDecision, denied.DeterminingPolicies)
 		s.Say("because %s", denied.Diagnostics)
-		if string(denied.PolicyInput) != string(input) {
+		var asked, audited bytes.Buffer
+		if err := errors.Join(json.Compact(&asked, input), json.Compact(&audited, denied.PolicyInput)); err != nil {
+			return err
+		}
+		if audited.String() != asked.String() {
 			return fmt.Errorf("the audit has another input than was evaluated")
 		}
-		s.Say("the audit has the evaluated input, byte for byte (%d bytes)", len(denied.PolicyInput))
+		s.Say("the audit has the very input that was evaluated (%d bytes of JSON)", len(denied.PolicyInput))
 	}
 	return nil
 }
