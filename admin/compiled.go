@@ -13,8 +13,12 @@ import (
 	"github.com/caracalai/caracald/policy"
 )
 
-// maxCompiled is how many compiled sets are kept.
-const maxCompiled = 32
+// Bounds of the compiled sets that are kept: how many, and of how many bytes
+// of policies together. A compiled set takes many times the size of its policies.
+const (
+	maxCompiled      = 32
+	maxCompiledBytes = 16 << 20
+)
 
 // compiledSets keeps sets compiled from stored bundles, by the bundle's hash:
 // whoever simulates a version usually does so many times. What is kept never
@@ -25,11 +29,13 @@ type compiledSets struct {
 	mu    sync.Mutex
 	byKey map[string]*list.Element
 	order *list.List // most recently used first
+	bytes int        // of the policies of all
 }
 
 type compiledSet struct {
-	hash string
-	set  *policy.Set
+	hash  string
+	set   *policy.Set
+	bytes int
 }
 
 func newCompiledSets() *compiledSets {
@@ -53,11 +59,16 @@ func (c *compiledSets) put(hash string, set *policy.Set) {
 	if _, ok := c.byKey[hash]; ok {
 		return
 	}
-	c.byKey[hash] = c.order.PushFront(&compiledSet{hash, set})
-	if c.order.Len() > maxCompiled {
-		oldest := c.order.Back()
-		c.order.Remove(oldest)
-		delete(c.byKey, oldest.Value.(*compiledSet).hash)
+	one := &compiledSet{hash: hash, set: set}
+	for _, m := range set.Modules() {
+		one.bytes += len(m.Content)
+	}
+	c.byKey[hash] = c.order.PushFront(one)
+	c.bytes += one.bytes
+	for c.order.Len() > maxCompiled || c.bytes > maxCompiledBytes {
+		oldest := c.order.Remove(c.order.Back()).(*compiledSet)
+		c.bytes -= oldest.bytes
+		delete(c.byKey, oldest.hash)
 	}
 }
 
