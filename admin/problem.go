@@ -48,7 +48,7 @@ func invalidQuery(name, format string, args ...any) *problem {
 // "policy"; it gives other errors back as they are.
 func missing(err error, what, id string) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return refuse(http.StatusNotFound, what+"_not_found", "there is no %s %s here", what, id)
+		return refuse(http.StatusNotFound, what+"_not_found", "there is no %s %.128s here", what, id)
 	}
 	return err
 }

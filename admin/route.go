@@ -29,6 +29,8 @@ type route struct {
 	roles []string
 	// public calls need no token.
 	public bool
+	// changes tells that the call writes: its refusals are audited.
+	changes bool
 	// idempotent calls take an Idempotency-Key.
 	idempotent bool
 	// archived calls answer for archived zones too.
@@ -126,7 +128,7 @@ type nothing struct{}
 // writes makes the route of a call that changes something. f does what needs no
 // transaction and gives back what does.
 func writes[Req, Resp any](method, path, id, summary string, roles []string, status int, f func(*Server, context.Context, *call, *Req) (commit[Resp], error)) route {
-	rt := route{method: method, path: path, id: id, summary: summary, roles: roles, status: status, idempotent: method == http.MethodPost}
+	rt := route{method: method, path: path, id: id, summary: summary, roles: roles, status: status, changes: true, idempotent: method == http.MethodPost}
 	var req Req
 	_, bodyless := any(req).(nothing)
 	if !bodyless {
@@ -270,7 +272,10 @@ func (s *Server) admit(rt route, c *call) error {
 		_, err := tx.Zone(ctx, zone)
 		return err
 	})
-	return missing(err, "zone", zone)
+	if err = missing(err, "zone", zone); err != nil && rt.changes {
+		return s.auditRefusal(ctx, c, rt.id, err)
+	}
+	return err
 }
 
 func needed(roles []string) string {

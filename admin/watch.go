@@ -138,7 +138,7 @@ func (s *Server) wanted(ctx context.Context, a actor, req *bundle.WatchRequest) 
 }
 
 func noZone(zone string) *problem {
-	return refuse(http.StatusNotFound, "zone_not_found", "there is no zone %s here", zone)
+	return refuse(http.StatusNotFound, "zone_not_found", "there is no zone %.128s here", zone)
 }
 
 // tooMany refuses a request that would wait.

@@ -49,6 +49,14 @@ type write struct {
 // write runs a mutation: once for each Idempotency-Key, audited whether it
 // succeeds or not, answered when it is durable.
 func (s *Server) write(w http.ResponseWriter, c *call, m write) error {
+	if err := s.perform(w, c, m); err != nil {
+		return s.auditRefusal(c.r.Context(), c, m.id, err)
+	}
+	return nil
+}
+
+// perform runs a mutation and audits it where it succeeds.
+func (s *Server) perform(w http.ResponseWriter, c *call, m write) error {
 	ctx := c.r.Context()
 	key, err := idempotencyKey(c.r)
 	if err != nil {
@@ -74,7 +82,7 @@ func (s *Server) write(w http.ResponseWriter, c *call, m write) error {
 	}
 	run, err := m.prepare(ctx, body)
 	if err != nil {
-		return s.auditRefusal(ctx, c, m.id, err)
+		return err
 	}
 	var answer []byte
 	var kept *store.IdempotentAnswer
@@ -123,7 +131,7 @@ func (s *Server) write(w http.ResponseWriter, c *call, m write) error {
 		})
 	})
 	if err != nil {
-		return s.auditRefusal(ctx, c, m.id, err)
+		return err
 	}
 	if kept != nil {
 		return repeat(w, *kept)
@@ -152,13 +160,17 @@ func (s *Server) auditRefusal(ctx context.Context, c *call, id string, err error
 	if jerr != nil {
 		return errors.Join(err, jerr)
 	}
+	zone := c.zone()
+	if !validID(zone) { // whatever stood in the path
+		zone = ""
+	}
 	// It is kept also where the caller did not wait for the answer.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditPatience)
 	defer cancel()
 	aerr := s.store.Update(ctx, func(tx store.Tx) error {
 		c.now = s.now()
 		_, err := tx.AppendAdminEvent(ctx, store.AdminEvent{
-			ID: newID(), RequestID: c.requestID, ZoneID: c.zone(), ActorID: c.actor.id, ActorName: c.actor.name,
+			ID: newID(), RequestID: c.requestID, ZoneID: zone, ActorID: c.actor.id, ActorName: c.actor.name,
 			Action: id, StatusCode: p.status, Payload: payload, OccurredAt: c.now,
 		})
 		return err

@@ -215,7 +215,7 @@ func settingsOf(settings *api.ZoneSettings) (json.RawMessage, error) {
 const (
 	maxMaskPointers  = 256
 	maxMaskBytes     = 32 << 10 // as JSON, of the 64 KiB of an envelope in base64
-	maxRetentionDays = 36500 // beyond which dates are not exact any more
+	maxRetentionDays = 36500    // beyond which dates are not exact any more
 )
 
 // checkMask accepts the pointers that a daemon can mask by.
