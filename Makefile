@@ -23,7 +23,7 @@ build: ## Leave bin/caracal and bin/caracald
 	CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/caracal ./cmd/caracald
 
 test: build ## All tests
-	$(GO) test $(RACE) -timeout 25m ./...
+	$(GO) test $(RACE) -timeout 40m ./...
 
 lint: ## Format, vet, static analysis, module files, generated files, import rules, cross builds
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-ed:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
