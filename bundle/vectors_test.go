@@ -59,7 +59,7 @@ func signed(t *testing.T) func(json.RawMessage, error) json.RawMessage {
 }
 
 // rotated is version 2: new root keys, two of two, and another pointers key.
-func rotated(t *testing.T) bundle.Root {
+func rotated(t testing.TB) bundle.Root {
 	t.Helper()
 	r := firstRoot(t)
 	r.Version = 2
