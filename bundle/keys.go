@@ -108,6 +108,9 @@ func ParsePublicKey(data []byte) (PublicKey, error) {
 
 // MarshalPEM gives what ParsePublicKey reads.
 func (k PublicKey) MarshalPEM() ([]byte, error) {
+	if k.id == "" {
+		return nil, fmt.Errorf("%w: encoding a public key: it is empty", ErrFormat)
+	}
 	der, err := x509.MarshalPKIXPublicKey(k.key)
 	if err != nil {
 		return nil, fmt.Errorf("encoding a public key: %w", err)
