@@ -64,6 +64,8 @@ func guardTable() map[string]guard {
 		"array.flatten", "internal.template_string", "net.cidr_merge", "net.cidr_contains_matches",
 		"strings.any_prefix_match", "strings.any_suffix_match", "graph.reachable", "union", "intersection")
 	add(jsonIndentSize, "json.marshal_with_options")
+	// Values gone through in depth, which takes no memory.
+	add(affordable, "equal", "neq", "lt", "lte", "gt", "gte")
 	// Collections of the same elements.
 	add(slots, "array.concat", "array.slice", "array.reverse", "and", "or", "sort", "object.keys")
 	return table
@@ -97,6 +99,20 @@ func treeTimes(factor int64) guard {
 		}
 		return size
 	}
+}
+
+// affordable charges nothing, but stops a comparison of values that share so
+// many parts that going through them would never end.
+func affordable(args []ast.Value, most int64) int64 {
+	for _, a := range args {
+		switch a.(type) {
+		case *ast.Array, ast.Set, ast.Object:
+			if size := treeSize(a, most); size >= most {
+				return size
+			}
+		}
+	}
+	return 0
 }
 
 // jsonIndentSize allows for the prefix and the indentation of every line.

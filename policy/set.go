@@ -46,6 +46,9 @@ func Compile(ctx context.Context, mods []Module) (*Set, error) {
 		return nil, &InvalidError{Errors: refused}
 	}
 	rules := collectRules(docs)
+	if refused = largeTrees(rules); refused != nil {
+		return nil, &InvalidError{Errors: refused}
+	}
 	if conflict := findConflict(rules); conflict != nil {
 		return nil, conflict
 	}

@@ -60,6 +60,10 @@ func Validate(ctx context.Context, content string) (*Validation, error) {
 	if refused := resolve(docs); refused != nil {
 		return nil, &InvalidError{Errors: refused}
 	}
+	rules := collectRules(docs)
+	if refused := largeTrees(rules); refused != nil {
+		return nil, &InvalidError{Errors: refused}
+	}
 	compiler, refused := compile(docs)
 	if refused != nil {
 		return nil, &InvalidError{Errors: refused}
@@ -67,7 +71,6 @@ func Validate(ctx context.Context, content string) (*Validation, error) {
 	if _, err := newTopdown(&program{documents: docs, compiler: compiler}); err != nil {
 		return nil, &InvalidError{Errors: contentErrors(err, "")}
 	}
-	rules := collectRules(docs)
 	warnings := documentWarnings(rules)
 	if warnings == nil {
 		warnings = []Warning{}

@@ -286,6 +286,12 @@ func TestContentThatNests(t *testing.T) {
 		"a long head":            {rego("x" + rep(".a", 100000) + " := 1"), false},
 		"nested references":      {rego("x := input" + rep("[input", 30000) + rep("]", 30000)), false},
 		"many rules of one name": {rego(rep("result := {} if input.action.id\n", 4000)), true},
+		"a tree in one rule":     {rego("x := x40 if { " + doubling("[%, %]", "input.a", 40) + " }"), false},
+		"a tree by unification":  {rego("x := x40 if { " + strings.ReplaceAll(doubling("{\"a\": %, \"b\": [%]}", "input.a", 40), ":=", "=") + " }"), false},
+		"a tree in an else":      {rego("x := 1 if input.b else := x40 if { " + doubling("{%, [%]}", "input.a", 40) + " }"), false},
+		"a tree through rules":   {rego(treeOfRules(40)), false},
+		"a tree in sets":         {rego("x := x40 if { " + doubling("{[%, 1], [%, 2]}", "input.a", 40) + " }"), false},
+		"a tree, a small one":    {rego("x := x10 if { " + doubling("[%, %]", "input.a", 10) + " }"), true},
 		"a long number":          {rego("x := 1e999999999"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
