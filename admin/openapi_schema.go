@@ -2,15 +2,15 @@ package admin
 
 import (
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/swaggest/jsonschema-go"
 )
 
 // schemaRules make the schemas of the document say what the encoder does: a
-// field without omitempty is always there, a list is never null, a pointer may
-// be. In what callers send, only fields tagged `required:"true"` must be there.
+// field without omitempty or omitzero is always there, a list is never null, a
+// pointer may be. In what callers send, only fields tagged `required:"true"`
+// must be there.
 func schemaRules(table []route) []func(*jsonschema.ReflectContext) {
 	sent := map[reflect.Type]bool{}
 	for _, rt := range table {
@@ -76,7 +76,7 @@ func alwaysThere(t reflect.Type) []string {
 		switch {
 		case f.Anonymous && name == "":
 			names = append(names, alwaysThere(f.Type)...)
-		case name != "" && name != "-" && !slices.Contains(strings.Split(options, ","), "omitempty"):
+		case name != "" && name != "-" && !strings.Contains(options, "omit"): // omitempty, omitzero
 			names = append(names, name)
 		}
 	}

@@ -134,8 +134,8 @@ func (s *Server) createPolicy(ctx context.Context, c *call, req *api.PolicyCreat
 		if errors.Is(err, store.ErrConflict) {
 			return effect[api.Policy]{}, refuse(http.StatusConflict, "policy_name_conflict", "the zone has a policy of the name %q already", req.Name)
 		}
-		if err != nil {
-			return effect[api.Policy]{}, err
+		if err != nil { // the zone may have been archived meanwhile
+			return effect[api.Policy]{}, missing(err, "zone", c.zone())
 		}
 		if p, err = tx.Policy(ctx, c.zone(), p.ID); err != nil {
 			return effect[api.Policy]{}, err
@@ -248,7 +248,7 @@ func storedWarnings(raw json.RawMessage) ([]policy.Warning, error) {
 	return list, nil
 }
 
-// checkDescription accepts up to 2,000 characters.
+// checkDescription accepts up to 8,000 bytes.
 func checkDescription(text string) error {
 	if len(text) > 8000 || strings.ContainsRune(text, 0) {
 		return invalidBody("/description", "must be at most 8000 bytes, without the character NUL")

@@ -52,7 +52,7 @@ func (s *Server) createSet(ctx context.Context, c *call, req *api.PolicySetCreat
 		if errors.Is(err, store.ErrConflict) {
 			return effect[api.PolicySet]{}, refuse(http.StatusConflict, "policy_set_name_conflict", "the zone has a policy set of the name %q already", req.Name)
 		}
-		return effect[api.PolicySet]{body: setBody(p), subject: subject{entityType: "policy_set", entityID: p.ID, payload: req}}, err
+		return effect[api.PolicySet]{body: setBody(p), subject: subject{entityType: "policy_set", entityID: p.ID, payload: req}}, missing(err, "zone", c.zone())
 	}, nil
 }
 
@@ -79,7 +79,7 @@ func (s *Server) deleteSet(ctx context.Context, c *call, _ *nothing) (commit[not
 			}
 			zone, err := tx.Zone(ctx, c.zone())
 			if err != nil {
-				return effect[nothing]{}, err
+				return effect[nothing]{}, missing(err, "zone", c.zone())
 			}
 			before, err := tx.Pointer(ctx, c.zone())
 			if err != nil {

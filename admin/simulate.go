@@ -78,6 +78,8 @@ func (s *Server) simulate(ctx context.Context, c *call, req *api.SimulateRequest
 		sim.WouldActivate, sim.Explanation, sim.Result = one.WouldActivate, one.Explanation, one.Result
 	case m.blocked != "":
 		sim.Explanation = explain(v, notEvaluated, "", m.blocked)
+	case m.expected != "":
+		sim.Explanation = explain(v, notEvaluated, "", m.undecided())
 	default:
 		sim.WouldActivate = true
 		sim.Explanation = explain(v, notEvaluated, "", "no input was given; the version compiles and nothing blocks it")
@@ -107,6 +109,11 @@ type simulator struct {
 	zone     string
 	expected string
 	blocked  string
+}
+
+// undecided is the reason where a decision is expected and there is nothing to decide.
+func (m *simulator) undecided() string {
+	return fmt.Sprintf("%s was expected, but no input was given", m.expected)
 }
 
 // one evaluates an input and says whether it speaks against activation.
@@ -204,6 +211,9 @@ func (m *simulator) sum(results []api.SimulationResult) (bool, api.Explanation) 
 	}
 	evaluation := evaluated
 	if len(results) == 0 {
+		if m.expected != "" {
+			return false, explain(m.version, notEvaluated, "", m.undecided())
+		}
 		evaluation = notEvaluated
 	}
 	return true, explain(m.version, evaluation, "", fmt.Sprintf("none of %d inputs speaks against it", len(results)))

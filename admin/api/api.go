@@ -200,7 +200,7 @@ type Simulation struct {
 	// Result is null where there was no (good) input.
 	Result *policy.Result `json:"result"`
 	// Results answers Inputs, in order.
-	Results []SimulationResult `json:"results,omitempty"`
+	Results []SimulationResult `json:"results,omitzero"`
 }
 
 // Explanation says what a simulation came to and why.
