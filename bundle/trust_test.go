@@ -362,9 +362,10 @@ func TestKeys(t *testing.T) {
 	refused(t, err, bundle.ErrFormat, "not a private key")
 	_, err = bundle.ParsePublicKey(private)
 	refused(t, err, bundle.ErrFormat, "not a public key")
-	_, err = bundle.ParsePrivateKey(ecPrivate(t))
+	ec, verifies := opaKeys(t)
+	_, err = bundle.ParsePrivateKey(ec.PEM)
 	refused(t, err, bundle.ErrFormat, "not Ed25519")
-	_, err = bundle.ParsePublicKey(ecPublic(t))
+	_, err = bundle.ParsePublicKey([]byte(verifies.PublicKeys["caracal"].Key))
 	refused(t, err, bundle.ErrFormat, "not Ed25519")
 	for _, broken := range []string{"", "x", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"} {
 		_, err = bundle.ParsePrivateKey([]byte(broken))

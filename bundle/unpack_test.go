@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"pgregory.net/rapid"
 
 	"github.com/caracalai/caracald/bundle"
 )
@@ -46,7 +47,7 @@ func writeTar(tb testing.TB, entries ...entry) []byte {
 	return out.Bytes()
 }
 
-func frame(tb testing.TB, data []byte, options ...zstd.EOption) []byte {
+func frame(tb rapid.TB, data []byte, options ...zstd.EOption) []byte {
 	tb.Helper()
 	enc, err := zstd.NewWriter(nil, options...)
 	if err != nil {
