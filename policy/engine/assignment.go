@@ -1,0 +1,194 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ir"
+)
+
+// conflictKeys is what OPA says where an object would get a second value for a key.
+const conflictKeys = "object keys must be unique"
+
+// conflictMessage is what OPA says where a rule, or a function, has two values.
+func (s *scope) conflictMessage() string {
+	if s.owner == nil {
+		return "conflicting values"
+	}
+	_, path, _ := strings.Cut(s.owner.name, ".") // the first part counts replacements
+	if len(s.owner.params) > 2 {
+		return "function " + path + " produced conflicting values for the same inputs"
+	}
+	return "rule " + path + " produced conflicting values"
+}
+
+// assignment compiles the statements that give locals values or add to them.
+func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
+	switch x := stmt.(type) {
+	case *ir.ResetLocalStmt:
+		to := int(x.Target)
+		s.emit(func(m *machine) signal {
+			m.frame[to] = Value{}
+			return next
+		})
+	case *ir.AssignIntStmt:
+		s.assign(x.Target, integer(x.Value))
+	case *ir.MakeNullStmt:
+		s.assign(x.Target, null)
+	case *ir.MakeNumberIntStmt:
+		s.assign(x.Target, integer(x.Value))
+	case *ir.MakeNumberRefStmt:
+		s.assign(x.Target, number(s.string(x.Index).string()))
+	case *ir.AssignVarStmt:
+		source, to := s.operand(x.Source), int(x.Target)
+		if source.constant() {
+			s.assign(x.Target, source.value)
+			return
+		}
+		s.emit(func(m *machine) signal {
+			m.frame[to] = m.frame[source.local]
+			return next
+		})
+	case *ir.AssignVarOnceStmt:
+		source, to := s.operand(x.Source), int(x.Target)
+		conflict := s.at(x.GetLocation(), s.conflictMessage(), ErrConflict)
+		s.emit(func(m *machine) signal {
+			v, old := source.of(m), m.frame[to]
+			if old.k != undefined && !equal(old, v) {
+				return m.fail(conflict)
+			}
+			m.frame[to] = v
+			return next
+		})
+	case *ir.MakeArrayStmt:
+		s.make(b, x.Target, arrayKind, int(x.Capacity))
+	case *ir.MakeSetStmt:
+		s.make(b, x.Target, setKind, 0)
+	case *ir.MakeObjectStmt:
+		s.make(b, x.Target, objectKind, 0)
+	case *ir.ArrayAppendStmt:
+		s.add(x.Array, x.Value)
+	case *ir.SetAddStmt:
+		s.add(x.Set, x.Value)
+	case *ir.ObjectInsertStmt:
+		s.insert(x.Object, x.Key, x.Value, nil)
+	case *ir.ObjectInsertOnceStmt:
+		s.insert(x.Object, x.Key, x.Value, s.at(x.GetLocation(), conflictKeys, ErrConflict))
+	case *ir.ObjectMergeStmt:
+		x0, x1, to := s.local(x.A), s.local(x.B), int(x.Target)
+		s.emit(func(m *machine) signal {
+			m.frame[to] = m.merge(x0.of(m), x1.of(m))
+			return next
+		})
+	default:
+		s.fail("unknown statement %T", stmt)
+	}
+}
+
+// assign gives a local a constant.
+func (s *scope) assign(l ir.Local, v Value) {
+	if s.known(l, v) {
+		return
+	}
+	to := int(l)
+	s.emit(func(m *machine) signal {
+		m.frame[to] = v
+		return next
+	})
+}
+
+// make begins a collection: a constant, where all that is ever added is constant
+// and is added in this block.
+func (s *scope) make(b *ir.Block, l ir.Local, k kind, n int) {
+	u := s.uses[l]
+	if s.once(l) && (len(u.blocks) == 0 || len(u.blocks) == 1 && u.blocks[0] == b) {
+		c := &collection{sorted: k != arrayKind}
+		p := &pendingConst{value: c.value(k), left: len(u.mutators)}
+		s.pending[int(l)] = p
+		return
+	}
+	to := int(l)
+	s.emit(func(m *machine) signal {
+		m.frame[to] = m.make(k, n)
+		return next
+	})
+}
+
+// add appends to an array or adds to a set.
+func (s *scope) add(l ir.Local, value ir.Operand) {
+	v, to := s.operand(value), int(l)
+	if p := s.pending[to]; p != nil {
+		if v.constant() {
+			p.left--
+			c := p.value.collection()
+			if p.value.k == arrayKind {
+				c.keys = append(c.keys, v.value)
+			} else if c.find(v.value) < 0 {
+				c.keys = append(c.keys, v.value)
+				c.appended()
+			}
+			return
+		}
+		s.unfold(to, p)
+	}
+	s.emit(func(m *machine) signal {
+		w := v.of(m)
+		if w.k == undefined {
+			return leave
+		}
+		if !m.add(m.frame[to], w) {
+			return failed
+		}
+		return next
+	})
+}
+
+// insert puts a key into an object; with a conflict, only where it has not
+// another value yet.
+func (s *scope) insert(l ir.Local, key, value ir.Operand, conflict *Error) {
+	k, v, to := s.operand(key), s.operand(value), int(l)
+	if p := s.pending[to]; p != nil {
+		c := p.value.collection()
+		if k.constant() && v.constant() && c.find(k.value) < 0 {
+			p.left--
+			c.keys, c.vals = append(c.keys, k.value), append(c.vals, v.value)
+			c.appended()
+			return
+		}
+		s.unfold(to, p)
+	}
+	s.emit(func(m *machine) signal {
+		at, w := k.of(m), v.of(m)
+		if at.k == undefined || w.k == undefined {
+			return leave
+		}
+		if conflict == nil {
+			if !m.insert(m.frame[to], at, w) {
+				return failed
+			}
+			return next
+		}
+		free, ok := m.insertOnce(m.frame[to], at, w)
+		switch {
+		case !ok:
+			return failed
+		case !free:
+			return m.fail(conflict)
+		}
+		return next
+	})
+}
+
+// body compiles the blocks of a function; its value is partial where the
+// first of them makes a set or an object of it.
+func (s *scope) body(source *ir.Func) []block {
+	if len(source.Blocks) > 0 && len(source.Blocks[0].Stmts) == 1 {
+		switch x := source.Blocks[0].Stmts[0].(type) {
+		case *ir.MakeSetStmt:
+			s.owner.partial = x.Target == source.Return
+		case *ir.MakeObjectStmt:
+			s.owner.partial = x.Target == source.Return
+		}
+	}
+	return slices.Clip(s.dispatch(source.Blocks))
+}

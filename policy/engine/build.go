@@ -1,0 +1,124 @@
+package engine
+
+import "unsafe"
+
+// What building costs, as the meter counts it.
+const (
+	valueBytes      = int64(unsafe.Sizeof(Value{}))
+	collectionBytes = int64(unsafe.Sizeof(collection{}))
+)
+
+// make gives an empty collection with room for n.
+func (m *machine) make(k kind, n int) Value {
+	c := m.collections.one()
+	c.sorted = k != arrayKind
+	if n > 0 {
+		c.keys = m.values.many(n)[:0]
+		if k == objectKind {
+			c.vals = m.values.many(n)[:0]
+		}
+	}
+	return c.value(k)
+}
+
+// push appends, taking room from the evaluation's own.
+func (m *machine) push(list []Value, v Value) []Value {
+	if len(list) < cap(list) {
+		return append(list, v)
+	}
+	grown := m.values.many(max(4, 2*len(list)))[:len(list)+1]
+	copy(grown, list)
+	grown[len(list)] = v
+	return grown
+}
+
+// add puts v at the end of an array, or into a set.
+func (m *machine) add(to, v Value) bool {
+	c := to.collection()
+	if to.k == arrayKind {
+		c.keys = m.push(c.keys, v)
+		return m.charge(valueBytes)
+	}
+	if c.find(v) >= 0 {
+		return true
+	}
+	c.keys = m.push(c.keys, v)
+	c.appended()
+	return m.charge(2 * valueBytes)
+}
+
+// insert puts a key into an object, over what is there.
+func (m *machine) insert(to, key, val Value) bool {
+	c := to.collection()
+	if i := c.find(key); i >= 0 {
+		c.vals[i] = val
+		return true
+	}
+	c.keys, c.vals = m.push(c.keys, key), m.push(c.vals, val)
+	c.appended()
+	return m.charge(3 * valueBytes)
+}
+
+// insertOnce is insert, and false where the key is there with another value.
+func (m *machine) insertOnce(to, key, val Value) (free, ok bool) {
+	c := to.collection()
+	if i := c.find(key); i >= 0 {
+		return equal(c.vals[i], val), true
+	}
+	return true, m.insert(to, key, val)
+}
+
+// clone copies a collection, but not what is in it.
+func (m *machine) clone(v Value) Value {
+	from := v.collection()
+	out := m.make(v.k, len(from.keys)+1)
+	c := out.collection()
+	c.keys = append(c.keys, from.keys...)
+	c.vals = append(c.vals, from.vals...)
+	c.sorted = from.sorted
+	if from.slots != nil {
+		c.index()
+	}
+	m.charge(2 * valueBytes * int64(len(from.keys)))
+	return out
+}
+
+// text keeps a string that was built.
+func (m *machine) text(s string) Value {
+	m.charge(int64(len(s)))
+	return str(s)
+}
+
+// merge is the object of what a and b have; below a key that both have, their
+// objects are merged. Where one of the two is no object, a's value stands.
+func (m *machine) merge(a, b Value) Value {
+	if a.k != objectKind || b.k != objectKind {
+		return a
+	}
+	out := m.clone(a)
+	from := b.collection()
+	for i, key := range from.keys {
+		val := from.vals[i]
+		if old := get(a, key); old.Defined() {
+			val = m.merge(old, val)
+		}
+		m.insert(out, key, val)
+	}
+	return out
+}
+
+// upsert is v with another value at path; objects on the way are made where
+// there are none.
+func (m *machine) upsert(v Value, path []Value, val Value) Value {
+	if len(path) == 0 {
+		return val
+	}
+	var out Value
+	if v.k == objectKind {
+		out = m.clone(v)
+	} else {
+		out = m.make(objectKind, 1)
+	}
+	m.insert(out, path[0], m.upsert(get(v, path[0]), path[1:], val))
+	return out
+}

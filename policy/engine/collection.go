@@ -1,0 +1,190 @@
+package engine
+
+import (
+	"slices"
+	"sort"
+	"unsafe"
+)
+
+// indexed is the size from which a collection is searched by hash.
+const indexed = 12
+
+// collection is an array, a set or an object. It is built by one evaluation, or
+// once when the program is compiled; what others may see is sorted, so that
+// reading changes nothing.
+type collection struct {
+	// keys are the elements of an array or a set, the keys of an object.
+	keys []Value
+	// vals are the values of an object, empty for others.
+	vals []Value
+	// sorted says that a set or an object is in Rego's order.
+	sorted bool
+	// slots is the hash table: places in keys, counted from 1; nil while small.
+	slots []int32
+}
+
+func (c *collection) value(k kind) Value { return Value{k: k, p: unsafe.Pointer(c)} }
+
+// find gives the place of a key in a set or an object, or -1.
+func (c *collection) find(key Value) int {
+	if c.slots == nil {
+		for i := range c.keys {
+			if equal(c.keys[i], key) {
+				return i
+			}
+		}
+		return -1
+	}
+	mask := uint64(len(c.slots) - 1)
+	for at := hash(key) & mask; ; at = (at + 1) & mask {
+		i := c.slots[at]
+		if i == 0 {
+			return -1
+		}
+		if equal(c.keys[i-1], key) {
+			return int(i - 1)
+		}
+	}
+}
+
+// index builds the hash table anew.
+func (c *collection) index() {
+	size := 4 * indexed
+	for size < 2*len(c.keys) {
+		size *= 2
+	}
+	if len(c.slots) == size {
+		clear(c.slots)
+	} else {
+		c.slots = make([]int32, size)
+	}
+	for i := range c.keys {
+		c.place(i)
+	}
+}
+
+func (c *collection) place(i int) {
+	mask := uint64(len(c.slots) - 1)
+	at := hash(c.keys[i]) & mask
+	for c.slots[at] != 0 {
+		at = (at + 1) & mask
+	}
+	c.slots[at] = int32(i + 1)
+}
+
+// appended keeps the hash table right after a key was appended.
+func (c *collection) appended() {
+	n := len(c.keys)
+	c.sorted = n == 1 || c.sorted && compare(c.keys[n-2], c.keys[n-1]) < 0
+	switch {
+	case n < indexed:
+	case c.slots == nil || 2*n > len(c.slots):
+		c.index()
+	default:
+		c.place(n - 1)
+	}
+}
+
+// sort puts a set or an object into Rego's order.
+func (c *collection) sort(k kind) {
+	if c.sorted || k == arrayKind {
+		return
+	}
+	if !slices.IsSortedFunc(c.keys, compare) {
+		sort.Sort((*byKey)(c))
+		if c.slots != nil {
+			c.index()
+		}
+	}
+	c.sorted = true
+}
+
+// byKey sorts keys with their values.
+type byKey collection
+
+func (c *byKey) Len() int           { return len(c.keys) }
+func (c *byKey) Less(i, j int) bool { return compare(c.keys[i], c.keys[j]) < 0 }
+func (c *byKey) Swap(i, j int) {
+	c.keys[i], c.keys[j] = c.keys[j], c.keys[i]
+	if len(c.vals) > 0 {
+		c.vals[i], c.vals[j] = c.vals[j], c.vals[i]
+	}
+}
+
+// freeze sorts v and all below it, so that it can be shared.
+func freeze(v Value) {
+	if !v.isCollection() {
+		return
+	}
+	c := v.collection()
+	for _, key := range c.keys {
+		freeze(key)
+	}
+	for _, val := range c.vals {
+		freeze(val)
+	}
+	c.sort(v.k)
+}
+
+func equalCollections(a, b Value) bool {
+	x, y := a.collection(), b.collection()
+	if len(x.keys) != len(y.keys) {
+		return false
+	}
+	x.sort(a.k)
+	y.sort(b.k)
+	for i := range x.keys {
+		if !equal(x.keys[i], y.keys[i]) {
+			return false
+		}
+	}
+	if a.k == objectKind {
+		for i := range x.vals {
+			if !equal(x.vals[i], y.vals[i]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func compareCollections(a, b Value) int {
+	x, y := a.collection(), b.collection()
+	x.sort(a.k)
+	y.sort(b.k)
+	for i := range min(len(x.keys), len(y.keys)) {
+		if c := compare(x.keys[i], y.keys[i]); c != 0 {
+			return c
+		}
+		if a.k == objectKind {
+			if c := compare(x.vals[i], y.vals[i]); c != 0 {
+				return c
+			}
+		}
+	}
+	return len(x.keys) - len(y.keys)
+}
+
+// get is v[key]: the element of an array, the value of an object, the key itself
+// of a set that has it; undefined otherwise.
+func get(v, key Value) Value {
+	switch v.k {
+	case objectKind:
+		c := v.collection()
+		if i := c.find(key); i >= 0 {
+			return c.vals[i]
+		}
+	case arrayKind:
+		if key.isInt() {
+			if keys := v.collection().keys; key.n >= 0 && key.n < int64(len(keys)) {
+				return keys[key.n]
+			}
+		}
+	case setKind:
+		c := v.collection()
+		if i := c.find(key); i >= 0 {
+			return c.keys[i]
+		}
+	}
+	return Value{}
+}

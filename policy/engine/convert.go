@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// FromAST gives the engine's form of a ground value, frozen.
+func FromAST(v ast.Value) (Value, error) {
+	out, err := fromAST(v)
+	if err == nil {
+		freeze(out)
+	}
+	return out, err
+}
+
+func fromAST(v ast.Value) (Value, error) {
+	switch v := v.(type) {
+	case ast.Null:
+		return null, nil
+	case ast.Boolean:
+		return boolean(bool(v)), nil
+	case ast.Number:
+		return number(string(v)), nil
+	case ast.String:
+		return str(string(v)), nil
+	case *ast.Array:
+		c := &collection{keys: make([]Value, 0, v.Len())}
+		for i := range v.Len() {
+			item, err := fromAST(v.Elem(i).Value)
+			if err != nil {
+				return Value{}, err
+			}
+			c.keys = append(c.keys, item)
+		}
+		return c.value(arrayKind), nil
+	case ast.Set:
+		c := &collection{keys: make([]Value, 0, v.Len())}
+		for _, t := range v.Slice() {
+			item, err := fromAST(t.Value)
+			if err != nil {
+				return Value{}, err
+			}
+			c.keys = append(c.keys, item)
+			c.appended()
+		}
+		c.sorted = c.sorted || len(c.keys) == 0
+		return c.value(setKind), nil
+	case ast.Object:
+		c := &collection{keys: make([]Value, 0, v.Len()), vals: make([]Value, 0, v.Len())}
+		var failed error
+		v.Until(func(k, t *ast.Term) bool {
+			key, err := fromAST(k.Value)
+			if err == nil {
+				var val Value
+				if val, err = fromAST(t.Value); err == nil {
+					c.keys, c.vals = append(c.keys, key), append(c.vals, val)
+					c.appended()
+				}
+			}
+			failed = err
+			return err != nil
+		})
+		c.sorted = c.sorted || len(c.keys) == 0
+		return c.value(objectKind), failed
+	}
+	return Value{}, fmt.Errorf("a value of type %s is not data", ast.ValueName(v))
+}
+
+// FromJSON gives the engine's form, frozen, of what a JSON decoder makes: nil,
+// bool, string, json.Number, []any and map[string]any.
+func FromJSON(x any) (Value, error) {
+	out, err := fromJSON(x)
+	if err == nil {
+		freeze(out)
+	}
+	return out, err
+}
+
+func fromJSON(x any) (Value, error) {
+	switch x := x.(type) {
+	case nil:
+		return null, nil
+	case bool:
+		return boolean(x), nil
+	case string:
+		return str(x), nil
+	case json.Number:
+		return number(string(x)), nil
+	case []any:
+		c := &collection{keys: make([]Value, 0, len(x))}
+		for _, item := range x {
+			v, err := fromJSON(item)
+			if err != nil {
+				return Value{}, err
+			}
+			c.keys = append(c.keys, v)
+		}
+		return c.value(arrayKind), nil
+	case map[string]any:
+		c := &collection{keys: make([]Value, 0, len(x)), vals: make([]Value, 0, len(x)), sorted: len(x) == 0}
+		for key, val := range x {
+			v, err := fromJSON(val)
+			if err != nil {
+				return Value{}, err
+			}
+			c.keys, c.vals = append(c.keys, str(key)), append(c.vals, v)
+			c.appended()
+		}
+		return c.value(objectKind), nil
+	}
+	return Value{}, fmt.Errorf("a %T is not JSON", x)
+}
+
+// AST gives OPA's form of a value, nil where it is undefined.
+func (v Value) AST() ast.Value {
+	if t := v.term(); t != nil {
+		return t.Value
+	}
+	return nil
+}
+
+func (v Value) term() *ast.Term {
+	switch v.k {
+	case nullKind:
+		return ast.InternedNullTerm
+	case boolKind:
+		return ast.InternedTerm(v.n != 0)
+	case numberKind:
+		return ast.NewTerm(ast.Number(v.text()))
+	case stringKind:
+		return ast.NewTerm(ast.String(v.string()))
+	case arrayKind, setKind:
+		c := v.collection()
+		c.sort(v.k)
+		terms := make([]*ast.Term, len(c.keys))
+		for i, item := range c.keys {
+			terms[i] = item.term()
+		}
+		if v.k == arrayKind {
+			return ast.ArrayTerm(terms...)
+		}
+		return ast.SetTerm(terms...)
+	case objectKind:
+		c := v.collection()
+		c.sort(v.k)
+		pairs := make([][2]*ast.Term, len(c.keys))
+		for i, key := range c.keys {
+			pairs[i] = [2]*ast.Term{key.term(), c.vals[i].term()}
+		}
+		return ast.ObjectTerm(pairs...)
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+// Package engine evaluates Rego compiled ahead. It takes the plan that OPA makes
+// of a policy (its intermediate representation) and turns each function of it
+// into Go closures over compact values: constants are built once, what does not
+// depend on the input is evaluated once, rules that compare one path with
+// constants are looked up, and an evaluation takes what it builds from an arena
+// of its own.
+//
+// What a policy means is what OPA's evaluator says. Built-ins that have no
+// implementation here are OPA's own.
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/ir"
+	"github.com/open-policy-agent/opa/v1/topdown"
+)
+
+// ErrConflict says that rules gave one document, or one key of an object, two
+// different values.
+var ErrConflict = errors.New("conflict")
+
+// Error is a failure at a place of a policy.
+type Error struct {
+	// Message says what failed, in the words that OPA has for it.
+	Message string
+	// File, Row and Col are the place, Row 0 where there is none.
+	File     string
+	Row, Col int
+	err      error
+}
+
+func (e *Error) Error() string {
+	if e.Row == 0 {
+		return e.Message
+	}
+	return fmt.Sprintf("%s (%s:%d:%d)", e.Message, e.File, e.Row, e.Col)
+}
+
+func (e *Error) Unwrap() error { return e.err }
+
+// Options say how a plan is compiled.
+type Options struct {
+	// Data is the base document, an object; nil for an empty one.
+	Data ast.Value
+	// Builtin finds the implementation of a built-in by name, which may be one
+	// that OPA does not have; nil for OPA's own.
+	Builtin func(name string) topdown.BuiltinFunc
+	// Native gives the name under which the engine may know a built-in, where
+	// that is not its own: a built-in that only bounds another has the same
+	// meaning. nil for none.
+	Native func(name string) string
+	// Held is the name of the built-in that marks rules: held(number, value) or,
+	// in rules for sets and objects, held(number, value, key). "" for none.
+	Held string
+	// Rules is how many rules are marked.
+	Rules int
+	// Strict makes errors of built-ins end the evaluation. Otherwise, as in OPA,
+	// the call is undefined.
+	Strict bool
+}
+
+// Program is a compiled plan. It is immutable and safe for concurrent use.
+type Program struct {
+	plans     []block
+	locals    int // the most that a plan has
+	functions []*function
+	byPath    map[string]*function
+	strings   []Value
+	files     []string
+	rules     int
+	strict    bool
+	// foreign says that the plan calls built-ins which the engine has not itself.
+	foreign bool
+	data    Value
+}
+
+// Compile compiles a plan. It refuses statements and operands that it does not
+// know, and built-ins for which there is no implementation.
+func Compile(plan *ir.Policy, opts Options) (p *Program, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p, err = nil, fmt.Errorf("compiling the plan: %v", r)
+		}
+	}()
+	c := newCompiler(plan, opts)
+	return c.compile()
+}
+
+// Foreign reports whether an evaluation may call built-ins of OPA, which cannot
+// be interrupted.
+func (p *Program) Foreign() bool { return p.foreign }

@@ -1,0 +1,230 @@
+package engine
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/open-policy-agent/opa/v1/topdown"
+)
+
+// Meter is the account of one evaluation: it is asked now and then whether to go
+// on, and charged for what is built.
+type Meter interface {
+	topdown.Cancel
+	// Charge takes bytes from what is left; an error ends the evaluation.
+	Charge(bytes int64) error
+}
+
+// errStopped says that the meter ended an evaluation.
+var errStopped = errors.New("the evaluation was stopped")
+
+// A signal is how a statement ends: next goes on to the one after it; n, from 1
+// on, leaves n blocks. A statement that is undefined leaves its own.
+type signal int
+
+const (
+	next signal = 0
+	// leave is what a statement that is undefined does.
+	leave signal = 1
+	// left is how a block says that it was left early, by one of its own.
+	left signal = -1
+	// returned ends a function, failed everything; m.err says why.
+	returned signal = 1 << 20
+	failed   signal = 1 << 21
+)
+
+// op is a compiled statement.
+type op func(m *machine) signal
+
+// block is statements run in their order.
+type block []op
+
+// run gives next where all statements were defined, left where one ended just
+// this block, or the signal for the blocks around it.
+func (b block) run(m *machine) signal {
+	for _, o := range b {
+		if s := o(m); s != next {
+			switch {
+			case s >= returned:
+				return s
+			case s == leave:
+				return left
+			}
+			return s - 1
+		}
+	}
+	return next
+}
+
+// runAll runs blocks one after another, whatever becomes of each.
+func runAll(blocks []block, m *machine) signal {
+	for _, b := range blocks {
+		if s := b.run(m); s > next {
+			return s
+		}
+	}
+	return next
+}
+
+// function is a compiled function of the plan: a rule, or a function that people
+// wrote.
+type function struct {
+	name   string
+	number int
+	params []int
+	locals int
+	body   []block
+	// memoized functions are called once for each input: they take the input
+	// and the data only.
+	memoized bool
+	// constant is what the function gives whatever the input; done says so.
+	constant Value
+	done     bool
+	// held and keyed are the marks that computing constant made.
+	held  []int
+	keyed []mark
+	// impure functions depend on the input, or on what a caller replaced.
+	impure bool
+	// partial says that the value is a set or an object that rules add to.
+	partial bool
+}
+
+// mark says that a rule of a function held, which adds key to a set or an object.
+type mark struct {
+	owner *function
+	rule  int
+	key   Value
+}
+
+// memo is what a function gave in one evaluation.
+type memo struct {
+	generation uint32
+	value      Value
+	// from and to are the marks made for its keys, in machine.keyed.
+	from, to int
+}
+
+// machine is the state of one evaluation. Machines are reused.
+type machine struct {
+	program *Program
+	frame   []Value // of the function that runs
+	stack   []Value
+	base    int
+	top     int
+
+	memos      []memo
+	generation uint32
+	last       uint32 // the highest generation given so far
+
+	held  []bool
+	keyed []mark
+
+	ret     Value   // what the function that returned last gave
+	results []Value // of the query
+	meter   Meter
+	err     error
+	steps   int
+
+	collections slab[collection]
+	values      slab[Value]
+	bctx        topdown.BuiltinContext
+	hasContext  bool
+	context     func() topdown.BuiltinContext
+}
+
+var machines = sync.Pool{New: func() any { return new(machine) }}
+
+func (p *Program) machine(meter Meter) *machine {
+	m := machines.Get().(*machine)
+	m.program, m.meter = p, meter
+	if len(m.memos) < len(p.functions) {
+		m.memos = make([]memo, len(p.functions))
+		m.last = 0
+	}
+	if m.last > 1<<31 {
+		clear(m.memos)
+		m.last = 0
+	}
+	m.last++
+	m.generation = m.last
+	if cap(m.held) < p.rules {
+		m.held = make([]bool, p.rules)
+	}
+	m.held = m.held[:p.rules]
+	clear(m.held)
+	return m
+}
+
+// release forgets what the evaluation built, and keeps the room for the next.
+func (m *machine) release() {
+	clear(m.stack[:min(m.top, len(m.stack))])
+	clear(m.keyed)
+	*m = machine{
+		stack: m.stack, memos: m.memos, last: m.last, held: m.held[:0], keyed: m.keyed[:0],
+		collections: m.collections, values: m.values,
+	}
+	m.collections.reset()
+	m.values.reset()
+	machines.Put(m)
+}
+
+// call runs f on arguments that are places in the caller's frame or constants.
+func (m *machine) call(f *function, args []operand) (Value, signal) {
+	base := m.base + len(m.frame)
+	need := base + f.locals
+	if need > len(m.stack) {
+		grown := make([]Value, max(2*len(m.stack), need, 128))
+		copy(grown, m.stack)
+		m.stack = grown
+		m.frame = m.stack[m.base:base:base]
+	}
+	inner := m.stack[base:need:need]
+	clear(inner)
+	for i, place := range f.params {
+		inner[place] = args[i].of(m)
+	}
+	outer, outerBase := m.frame, m.base
+	m.frame, m.base = inner, base
+	m.top = max(m.top, need)
+	m.ret = Value{}
+	s := runAll(f.body, m)
+	if s == returned {
+		s = next
+	}
+	m.base = outerBase
+	if len(outer) > 0 {
+		m.frame = m.stack[outerBase : outerBase+len(outer) : outerBase+len(outer)]
+	} else {
+		m.frame = outer
+	}
+	return m.ret, s
+}
+
+// fail ends the evaluation with an error.
+func (m *machine) fail(err error) signal {
+	if m.err == nil {
+		m.err = err
+	}
+	return failed
+}
+
+// step counts a turn of a loop or a call, and looks now and then whether to go on.
+func (m *machine) step() bool {
+	if m.steps++; m.steps&31 == 0 && m.meter != nil && m.meter.Cancelled() {
+		m.fail(errStopped)
+		return false
+	}
+	return true
+}
+
+// charge accounts for bytes that are about to be built.
+func (m *machine) charge(bytes int64) bool {
+	if m.meter == nil {
+		return true
+	}
+	if err := m.meter.Charge(bytes); err != nil {
+		m.fail(errStopped)
+		return false
+	}
+	return true
+}

@@ -1,0 +1,266 @@
+package engine
+
+import (
+	"math/bits"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// native is a built-in that the engine has itself, by how many arguments it
+// takes. Where an argument is of a wrong type it is undefined, as OPA's is where
+// errors of built-ins are not asked for.
+type native struct {
+	one   func(m *machine, a Value) Value
+	two   func(m *machine, a, b Value) Value
+	three func(m *machine, a, b, c Value) Value
+}
+
+var natives = map[string]native{
+	ast.Equal.Name:           {two: func(_ *machine, a, b Value) Value { return boolean(equal(a, b)) }},
+	ast.NotEqual.Name:        {two: func(_ *machine, a, b Value) Value { return boolean(!equal(a, b)) }},
+	ast.LessThan.Name:        {two: func(_ *machine, a, b Value) Value { return boolean(compare(a, b) < 0) }},
+	ast.LessThanEq.Name:      {two: func(_ *machine, a, b Value) Value { return boolean(compare(a, b) <= 0) }},
+	ast.GreaterThan.Name:     {two: func(_ *machine, a, b Value) Value { return boolean(compare(a, b) > 0) }},
+	ast.GreaterThanEq.Name:   {two: func(_ *machine, a, b Value) Value { return boolean(compare(a, b) >= 0) }},
+	ast.Member.Name:          {two: func(_ *machine, a, b Value) Value { return boolean(member(a, b)) }},
+	ast.MemberWithKey.Name:   {three: func(_ *machine, k, v, c Value) Value { return boolean(memberAt(k, v, c)) }},
+	ast.Count.Name:           {one: count},
+	ast.StartsWith.Name:      {two: onStrings(strings.HasPrefix)},
+	ast.EndsWith.Name:        {two: onStrings(strings.HasSuffix)},
+	ast.Contains.Name:        {two: onStrings(strings.Contains)},
+	ast.Lower.Name:           {one: rewritten(strings.ToLower)},
+	ast.Upper.Name:           {one: rewritten(strings.ToUpper)},
+	ast.TrimSpace.Name:       {one: rewritten(strings.TrimSpace)},
+	ast.TrimPrefix.Name:      {two: cut(strings.TrimPrefix)},
+	ast.TrimSuffix.Name:      {two: cut(strings.TrimSuffix)},
+	ast.Concat.Name:          {two: concat},
+	ast.Split.Name:           {two: split},
+	ast.ArrayConcat.Name:     {two: arrayConcat},
+	ast.And.Name:             {two: setAnd},
+	ast.Or.Name:              {two: setOr},
+	ast.IsString.Name:        {one: isKind(stringKind)},
+	ast.IsNumber.Name:        {one: isKind(numberKind)},
+	ast.IsBoolean.Name:       {one: isKind(boolKind)},
+	ast.IsArray.Name:         {one: isKind(arrayKind)},
+	ast.IsSet.Name:           {one: isKind(setKind)},
+	ast.IsObject.Name:        {one: isKind(objectKind)},
+	ast.IsNull.Name:          {one: isKind(nullKind)},
+	ast.TypeNameBuiltin.Name: {one: typeName},
+	ast.ObjectGet.Name:       {three: objectGet},
+	ast.ObjectKeys.Name:      {one: objectKeys},
+}
+
+// arithmetic has results of its own for small integers only, and OPA's for all
+// other numbers.
+var arithmetic = map[string]func(a, b int64) (int64, bool){
+	ast.Plus.Name: func(a, b int64) (int64, bool) {
+		sum := a + b
+		return sum, (sum > a) == (b > 0)
+	},
+	ast.Minus.Name: func(a, b int64) (int64, bool) {
+		difference := a - b
+		return difference, (difference < a) == (b > 0)
+	},
+	ast.Multiply.Name: func(a, b int64) (int64, bool) {
+		if a < 0 || b < 0 {
+			return 0, false
+		}
+		high, low := bits.Mul64(uint64(a), uint64(b))
+		return int64(low), high == 0 && low < 1<<63
+	},
+}
+
+func isKind(k kind) func(*machine, Value) Value {
+	return func(_ *machine, v Value) Value { return boolean(v.k == k) }
+}
+
+func typeName(_ *machine, v Value) Value {
+	return str([...]string{"", "null", "boolean", "number", "string", "array", "object", "set"}[v.k])
+}
+
+// member is x in xs.
+func member(x, xs Value) bool {
+	switch xs.k {
+	case setKind:
+		return xs.collection().find(x) >= 0
+	case arrayKind:
+		for _, item := range xs.collection().keys {
+			if equal(item, x) {
+				return true
+			}
+		}
+	case objectKind:
+		for _, item := range xs.collection().vals {
+			if equal(item, x) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// memberAt is k, v in xs.
+func memberAt(k, v, xs Value) bool {
+	item := get(xs, k)
+	return item.k != undefined && equal(item, v)
+}
+
+func count(_ *machine, v Value) Value {
+	switch {
+	case v.k == stringKind:
+		return integer(int64(utf8.RuneCountInString(v.string())))
+	case v.isCollection():
+		return integer(int64(len(v.collection().keys)))
+	}
+	return Value{}
+}
+
+func onStrings(f func(a, b string) bool) func(*machine, Value, Value) Value {
+	return func(_ *machine, a, b Value) Value {
+		if a.k != stringKind || b.k != stringKind {
+			return Value{}
+		}
+		return boolean(f(a.string(), b.string()))
+	}
+}
+
+// rewritten is for functions whose result is about as long as what they get.
+func rewritten(f func(string) string) func(*machine, Value) Value {
+	return func(m *machine, v Value) Value {
+		if v.k != stringKind || !m.charge(v.n) {
+			return Value{}
+		}
+		return str(f(v.string()))
+	}
+}
+
+// cut is for functions whose result is a part of what they get.
+func cut(f func(a, b string) string) func(*machine, Value, Value) Value {
+	return func(_ *machine, a, b Value) Value {
+		if a.k != stringKind || b.k != stringKind {
+			return Value{}
+		}
+		return str(f(a.string(), b.string()))
+	}
+}
+
+func concat(m *machine, separator, list Value) Value {
+	if separator.k != stringKind || list.k != arrayKind && list.k != setKind {
+		return Value{}
+	}
+	c := list.collection()
+	c.sort(list.k)
+	size := separator.n * int64(max(0, len(c.keys)-1))
+	for _, item := range c.keys {
+		if item.k != stringKind {
+			return Value{}
+		}
+		size += item.n
+	}
+	if !m.charge(size) {
+		return Value{}
+	}
+	var b strings.Builder
+	b.Grow(int(size))
+	for i, item := range c.keys {
+		if i > 0 {
+			b.WriteString(separator.string())
+		}
+		b.WriteString(item.string())
+	}
+	return str(b.String())
+}
+
+func split(m *machine, text, separator Value) Value {
+	if text.k != stringKind || separator.k != stringKind {
+		return Value{}
+	}
+	if separator.n == 0 && !m.charge(text.n*valueBytes) {
+		return Value{}
+	}
+	out := m.make(arrayKind, 0)
+	for part := range strings.SplitSeq(text.string(), separator.string()) {
+		if !m.add(out, str(part)) {
+			return Value{}
+		}
+	}
+	return out
+}
+
+func arrayConcat(m *machine, a, b Value) Value {
+	if a.k != arrayKind || b.k != arrayKind {
+		return Value{}
+	}
+	x, y := a.collection().keys, b.collection().keys
+	n := len(x) + len(y)
+	if !m.charge(int64(n) * valueBytes) {
+		return Value{}
+	}
+	out := m.make(arrayKind, n)
+	c := out.collection()
+	c.keys = append(append(c.keys, x...), y...)
+	return out
+}
+
+func setAnd(m *machine, a, b Value) Value {
+	if a.k != setKind || b.k != setKind {
+		return Value{}
+	}
+	out := m.make(setKind, 0)
+	for _, item := range a.collection().keys {
+		if b.collection().find(item) >= 0 && !m.add(out, item) {
+			return Value{}
+		}
+	}
+	return out
+}
+
+func setOr(m *machine, a, b Value) Value {
+	if a.k != setKind || b.k != setKind {
+		return Value{}
+	}
+	out := m.make(setKind, 0)
+	for _, v := range [2]Value{a, b} {
+		for _, item := range v.collection().keys {
+			if !m.add(out, item) {
+				return Value{}
+			}
+		}
+	}
+	return out
+}
+
+// objectGet is object.get: a key, or an array of keys for a path.
+func objectGet(_ *machine, object, key, fallback Value) Value {
+	if object.k != objectKind {
+		return Value{}
+	}
+	if key.k == arrayKind {
+		v := object
+		for _, step := range key.collection().keys {
+			if v = get(v, step); v.k == undefined {
+				return fallback
+			}
+		}
+		return v
+	}
+	if v := get(object, key); v.k != undefined {
+		return v
+	}
+	return fallback
+}
+
+func objectKeys(m *machine, object Value) Value {
+	if object.k != objectKind {
+		return Value{}
+	}
+	out := m.make(setKind, 0)
+	for _, key := range object.collection().keys {
+		if !m.add(out, key) {
+			return Value{}
+		}
+	}
+	return out
+}

@@ -1,0 +1,252 @@
+package engine
+
+import (
+	"github.com/open-policy-agent/opa/v1/ir"
+)
+
+// statement compiles one statement of block b.
+func (s *scope) statement(b *ir.Block, stmt ir.Stmt) {
+	switch x := stmt.(type) {
+	case *ir.NopStmt:
+	case *ir.BreakStmt:
+		to := signal(x.Index) + leave
+		s.emit(func(*machine) signal { return to })
+	case *ir.BlockStmt:
+		inner := s.blocks(x.Blocks)
+		if len(inner) == 1 {
+			only := inner[0]
+			s.emit(func(m *machine) signal { return max(only.run(m), next) })
+			return
+		}
+		s.emit(func(m *machine) signal { return runAll(inner, m) })
+	case *ir.NotStmt:
+		inner := s.block(x.Block)
+		s.emit(func(m *machine) signal {
+			switch r := inner.run(m); r {
+			case next:
+				return leave
+			case left:
+				return next
+			default:
+				return r
+			}
+		})
+	case *ir.ScanStmt:
+		s.scan(x)
+	case *ir.WithStmt:
+		s.with(x)
+	case *ir.ReturnLocalStmt:
+		source := s.local(x.Source)
+		s.emit(func(m *machine) signal {
+			m.ret = source.of(m)
+			return returned
+		})
+	case *ir.ResultSetAddStmt:
+		source := s.local(x.Value)
+		s.emit(func(m *machine) signal {
+			m.results = append(m.results, source.of(m))
+			return next
+		})
+	case *ir.CallStmt:
+		s.call(x)
+	case *ir.CallDynamicStmt:
+		s.callDynamic(x)
+	case *ir.DotStmt:
+		s.dot(x)
+	case *ir.LenStmt:
+		source, to := s.operand(x.Source), int(x.Target)
+		s.emit(func(m *machine) signal {
+			v := source.of(m)
+			switch {
+			case v.isCollection():
+				m.frame[to] = integer(int64(len(v.collection().keys)))
+			case v.k == stringKind:
+				m.frame[to] = integer(v.n)
+			default:
+				return leave
+			}
+			return next
+		})
+	case *ir.EqualStmt:
+		s.equality(x.A, x.B, true)
+	case *ir.NotEqualStmt:
+		s.equality(x.A, x.B, false)
+	case *ir.IsArrayStmt:
+		s.isKind(x.Source, arrayKind)
+	case *ir.IsObjectStmt:
+		s.isKind(x.Source, objectKind)
+	case *ir.IsSetStmt:
+		s.isKind(x.Source, setKind)
+	case *ir.IsDefinedStmt:
+		source := s.local(x.Source)
+		s.emit(func(m *machine) signal {
+			if source.of(m).k == undefined {
+				return leave
+			}
+			return next
+		})
+	case *ir.IsUndefinedStmt:
+		source := s.local(x.Source)
+		s.emit(func(m *machine) signal {
+			if source.of(m).k != undefined {
+				return leave
+			}
+			return next
+		})
+	default:
+		s.assignment(b, stmt)
+	}
+}
+
+func (s *scope) isKind(source ir.Operand, k kind) {
+	o := s.operand(source)
+	s.emit(func(m *machine) signal {
+		if o.of(m).k != k {
+			return leave
+		}
+		return next
+	})
+}
+
+func (s *scope) equality(x, y ir.Operand, want bool) {
+	a, b := s.operand(x), s.operand(y)
+	if a.constant() {
+		a, b = b, a
+	}
+	if a.constant() {
+		if equal(a.value, b.value) != want {
+			s.emit(func(*machine) signal { return leave })
+		}
+		return
+	}
+	if b.constant() && b.value.k == boolKind { // as after every expression
+		l, c := a.local, b.value
+		s.emit(func(m *machine) signal {
+			v := m.frame[l]
+			if v.k == undefined || (v.k == boolKind && v.n == c.n) != want {
+				return leave
+			}
+			return next
+		})
+		return
+	}
+	s.emit(func(m *machine) signal {
+		v, w := a.of(m), b.of(m)
+		if v.k == undefined || w.k == undefined || equal(v, w) != want {
+			return leave
+		}
+		return next
+	})
+}
+
+func (s *scope) scan(x *ir.ScanStmt) {
+	source, key, val := s.local(x.Source), int(x.Key), int(x.Value)
+	inner := s.block(x.Block)
+	s.emit(func(m *machine) signal {
+		v := source.of(m)
+		if !v.isCollection() {
+			return next
+		}
+		c := v.collection()
+		c.sort(v.k)
+		for i := range c.keys {
+			switch v.k {
+			case arrayKind:
+				m.frame[key], m.frame[val] = integer(int64(i)), c.keys[i]
+			case objectKind:
+				m.frame[key], m.frame[val] = c.keys[i], c.vals[i]
+			default:
+				m.frame[key], m.frame[val] = c.keys[i], c.keys[i]
+			}
+			if !m.step() {
+				return failed
+			}
+			if r := inner.run(m); r > next {
+				return r
+			}
+		}
+		return next
+	})
+}
+
+func (s *scope) with(x *ir.WithStmt) {
+	if s.owner != nil {
+		s.owner.impure = true
+	}
+	value, l := s.operand(x.Value), int(x.Local)
+	var path []Value
+	for _, i := range x.Path {
+		path = append(path, s.string(i))
+	}
+	inner := s.block(x.Block)
+	s.emit(func(m *machine) signal {
+		old, generation := m.frame[l], m.generation
+		m.frame[l] = m.upsert(old, path, value.of(m))
+		m.last++
+		m.generation = m.last
+		r := inner.run(m)
+		m.frame[l], m.generation = old, generation
+		if r == left {
+			return leave
+		}
+		return r
+	})
+}
+
+// dot looks a key up. A chain of them with constant keys, as input.a.b is, finds
+// each by the hash or the few comparisons of its object.
+func (s *scope) dot(x *ir.DotStmt) {
+	var partial *function
+	if l, ok := x.Source.Value.(ir.Local); ok {
+		partial = s.keyed[int(l)]
+	}
+	source, key, to := s.operand(x.Source), s.operand(x.Key), int(x.Target)
+	if source.constant() && key.constant() && partial == nil {
+		if v := get(source.value, key.value); v.k == undefined {
+			s.emit(func(*machine) signal { return leave })
+			return
+		} else if s.known(x.Target, v) {
+			return
+		}
+	}
+	switch {
+	case partial != nil:
+		s.emit(func(m *machine) signal {
+			k := key.of(m)
+			v := get(source.of(m), k)
+			if v.k == undefined {
+				return leave
+			}
+			m.markKey(partial, k)
+			m.frame[to] = v
+			return next
+		})
+	case key.constant() && key.value.k == stringKind && !source.constant():
+		from, k := source.local, key.value
+		s.emit(func(m *machine) signal {
+			v := m.frame[from]
+			if v.k == objectKind {
+				c := v.collection()
+				if i := c.find(k); i >= 0 {
+					m.frame[to] = c.vals[i]
+					return next
+				}
+				return leave
+			}
+			if v = get(v, k); v.k == undefined {
+				return leave
+			}
+			m.frame[to] = v
+			return next
+		})
+	default:
+		s.emit(func(m *machine) signal {
+			v := get(source.of(m), key.of(m))
+			if v.k == undefined {
+				return leave
+			}
+			m.frame[to] = v
+			return next
+		})
+	}
+}
