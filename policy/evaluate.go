@@ -27,7 +27,7 @@ import (
 // these asked not to hold. Defaults do not count; where no rule of the result
 // held, it is the policy whose default gave the result.
 func (s *Set) Evaluate(ctx context.Context, in *Input, lim Limits) Result {
-	o, err := s.engine.evaluate(ctx, in, lim.orDefault())
+	o, err := s.evaluator.evaluate(ctx, in, lim.orDefault())
 	if err != nil {
 		reason, message := ReasonError, err.Error()
 		var named *evaluationError

@@ -9,9 +9,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/caracalai/caracald/policy/engine"
 )
 
 // Limits of an input document.
@@ -47,9 +50,18 @@ func (e *InputError) Is(target error) bool { return target == ErrInvalidInput }
 // for concurrent use.
 type Input struct {
 	raw     []byte
+	compact engine.Value
+	// value is compact in OPA's form, made when it is first asked for.
 	value   ast.Value
+	once    sync.Once
 	zoneID  string
 	traceID string
+}
+
+// document is the input in OPA's form.
+func (in *Input) document() ast.Value {
+	in.once.Do(func() { in.value = in.compact.AST() })
+	return in.value
 }
 
 // Raw is the document exactly as it was given. Callers must not modify it.
@@ -85,12 +97,12 @@ func ParseInput(raw []byte) (*Input, error) {
 	if err := inputSchema.check("", v); err != nil {
 		return nil, err
 	}
-	doc, err := ast.InterfaceToValue(v)
+	compact, err := engine.FromJSON(v)
 	if err != nil {
 		return nil, &InputError{Message: err.Error()}
 	}
 	root := v.(map[string]any)
-	in := &Input{raw: bytes.Clone(raw), value: doc}
+	in := &Input{raw: bytes.Clone(raw), compact: compact}
 	in.zoneID, _ = root["principal"].(map[string]any)["zone_id"].(string)
 	in.traceID, _ = root["context"].(map[string]any)["trace_id"].(string)
 	return in, nil

@@ -120,6 +120,9 @@ func (m *meter) charge(bytes int64) error {
 	return nil
 }
 
+// Charge is charge, for the compiled engine.
+func (m *meter) Charge(bytes int64) error { return m.charge(bytes) }
+
 func (m *meter) outOfMemory() *evaluationError {
 	return &evaluationError{reason: ReasonMemory, message: fmt.Sprintf("the evaluation built more than its limit of %d bytes", m.limits.MaxMemory)}
 }

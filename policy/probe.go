@@ -25,7 +25,7 @@ var probeLimits = Limits{Timeout: 100 * time.Millisecond, MaxMemory: 16 << 20}
 
 // conflicts looks for rules of different policies that may give one document
 // different values, and tries to find an input for which they do.
-func (v *review) conflicts(ctx context.Context, e engine) {
+func (v *review) conflicts(ctx context.Context, e evaluator) {
 	pairs, probes, suspects := 0, 0, 0
 	for _, b := range v.ruleIndex.all {
 		for a := range v.overlapping(b) {
@@ -77,7 +77,7 @@ func (v *review) overlapping(r *rule) iter.Seq[*rule] {
 
 // probe makes an input on which both rules ought to hold, from the constants
 // that they compare with, and returns it if it shows the conflict.
-func (v *review) probe(ctx context.Context, e engine, a, b *rule) string {
+func (v *review) probe(ctx context.Context, e evaluator, a, b *rule) string {
 	document := sampleInput()
 	v.satisfy(document, a, 0)
 	v.satisfy(document, b, 0)

@@ -9,13 +9,20 @@ import (
 // Set is the policies of one policy-set version compiled together. It is
 // immutable and safe for concurrent use.
 type Set struct {
-	modules  []Module
-	byName   map[string]Module
-	engine   engine
-	warnings []Warning
-	inputs   *inputReads
-	origins  *provenance
+	modules   []Module
+	byName    map[string]Module
+	evaluator evaluator
+	warnings  []Warning
+	inputs    *inputReads
+	origins   *provenance
+	// notCompiled says why OPA's evaluator evaluates the set, nil where the
+	// compiled engine does.
+	notCompiled error
 }
+
+// Interpreted says why the set is evaluated by OPA's evaluator, which is slower
+// and gives the same answers, instead of the compiled engine; nil where it is not.
+func (s *Set) Interpreted() error { return s.notCompiled }
 
 // Compile compiles the modules of a set together, in the order of its
 // manifest. It refuses content that Validate would refuse, and a whole that
@@ -59,25 +66,29 @@ func Compile(ctx context.Context, mods []Module) (*Set, error) {
 	if refused != nil {
 		return nil, &InvalidError{Errors: refused}
 	}
-	engine, err := newTopdown(&program{
-		documents: docs,
-		compiler:  compiler,
-		track:     needsTracking(rules),
-	})
+	p := &program{documents: docs, compiler: compiler, track: needsTracking(rules)}
+	interpreter, err := newTopdown(p)
 	if err != nil {
 		return nil, &InvalidError{Errors: contentErrors(err, "")}
 	}
+	var e evaluator = interpreter
+	compiled, notCompiled := newCompiled(ctx, p, interpreter.rules)
+	if notCompiled == nil {
+		e = compiled
+	}
 	s := &Set{
-		modules: slices.Clone(mods),
-		byName:  make(map[string]Module, len(mods)),
-		engine:  engine,
-		inputs:  findInputReads(docs),
-		origins: newProvenance(rules),
+		modules:   slices.Clone(mods),
+		byName:    make(map[string]Module, len(mods)),
+		evaluator: e,
+		inputs:    findInputReads(docs),
+		origins:   newProvenance(rules),
+
+		notCompiled: notCompiled,
 	}
 	for _, m := range mods {
 		s.byName[m.Name] = m
 	}
-	s.warnings = setWarnings(ctx, rules, engine)
+	s.warnings = setWarnings(ctx, rules, e)
 	return s, nil
 }
 

@@ -4,22 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/topdown"
 	"github.com/open-policy-agent/opa/v1/types"
-)
-
-const (
-	// maxStuck is how many evaluations of one set may run past their time
-	// before the set refuses to begin another.
-	maxStuck = 8
-	// grace is how long past its time an evaluation is waited for. Nearly all
-	// end within their next few steps; the rest are inside one built-in call.
-	grace = 20 * time.Millisecond
 )
 
 // topdownEngine evaluates with OPA's own evaluator.
@@ -29,23 +19,20 @@ type topdownEngine struct {
 	output   ast.Var
 	rules    int
 	track    bool
-	// stuck counts the evaluations that were left to end by themselves.
-	stuck atomic.Int32
+	runner   runner
 }
 
 // newTopdown takes over p's compiler: it adds marks to the compiled rules and
 // puts bounded built-ins in the place of unbounded ones.
 func newTopdown(p *program) (*topdownEngine, error) {
-	const output = ast.Var("result")
-	body := ast.NewBody(ast.Equality.Expr(ast.NewTerm(entryRef.Copy()), ast.NewTerm(output)))
 	compiler := p.compiler.QueryCompiler()
-	query, err := compiler.Compile(body)
+	query, err := compiler.Compile(entryQuery())
 	if err != nil {
 		return nil, fmt.Errorf("compiling the entry point: %w", err)
 	}
-	e := &topdownEngine{compiler: p.compiler, query: query, output: output, track: p.track}
+	e := &topdownEngine{compiler: p.compiler, query: query, output: outputVar, track: p.track}
 	for rewritten, written := range compiler.RewrittenVars() {
-		if written == output {
+		if written == outputVar {
 			e.output = rewritten
 		}
 	}
@@ -62,11 +49,12 @@ func newTopdown(p *program) (*topdownEngine, error) {
 	return e, nil
 }
 
-// heldBuiltin is called at the end of each rule's body with the rule's number
-// and its value. Its name cannot be written in Rego.
+// heldBuiltin is called at the end of each rule's body with the rule's number,
+// its value and, for a rule that adds to a set or an object, the key it adds.
+// Its name cannot be written in Rego.
 var heldBuiltin = &ast.Builtin{
 	Name: "caracal:held",
-	Decl: types.NewFunction(types.Args(types.N, types.A), types.B),
+	Decl: types.NewFunction(types.Args(types.N, types.A, types.A), types.B),
 }
 
 var heldRef = ast.Ref{ast.VarTerm(heldBuiltin.Name)}
@@ -81,7 +69,14 @@ func mark(r *ast.Rule, number int) {
 	if r.Head.RuleKind() == ast.SingleValue && r.Head.Value != nil {
 		value = r.Head.Value
 	}
-	call := ast.NewExpr([]*ast.Term{ast.NewTerm(heldRef), ast.IntNumberTerm(number), value})
+	key := ast.NullTerm()
+	ref := r.Ref()
+	if prefix := ref.StringPrefix(); len(prefix) < len(ref) {
+		key = ref[len(prefix)]
+	} else if r.Head.RuleKind() == ast.MultiValue {
+		key = r.Head.Key
+	}
+	call := ast.NewExpr([]*ast.Term{ast.NewTerm(heldRef), ast.IntNumberTerm(number), value, key})
 	call.Index = len(r.Body)
 	call.Location = r.Location
 	r.Body = append(r.Body, call)
@@ -98,46 +93,13 @@ func markHeld(bctx topdown.BuiltinContext, args []*ast.Term, iter func(*ast.Term
 	return iter(ast.InternedTerm(true))
 }
 
-// evaluate runs the query on a goroutine of its own, because a single call of
-// a built-in cannot be interrupted and the caller has to be answered in time.
 func (e *topdownEngine) evaluate(ctx context.Context, in *Input, lim Limits) (outcome, error) {
-	if err := ctx.Err(); err != nil {
-		return outcome{}, stoppedBy(ctx)
-	}
-	if e.stuck.Load() >= maxStuck {
-		return outcome{}, &evaluationError{reason: ReasonError, message: fmt.Sprintf("%d evaluations of this policy set are still running past their time limit", maxStuck)}
-	}
-	type answer struct {
-		outcome outcome
-		err     error
-	}
-	const running, ended, left = 0, 1, 2
-	var state atomic.Int32
-	answers := make(chan answer, 1)
-	m := newMeter(ctx, lim)
-	if e.track {
-		m.held = make([]bool, e.rules)
-	}
-	onWorker(func() {
-		o, err := e.run(ctx, in, m)
-		answers <- answer{o, err}
-		if !state.CompareAndSwap(running, ended) {
-			e.stuck.Add(-1)
+	return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) {
+		if e.track {
+			m.held = make([]bool, e.rules)
 		}
+		return e.run(ctx, in, m)
 	})
-	timer := time.NewTimer(lim.Timeout + grace)
-	defer timer.Stop()
-	select {
-	case a := <-answers:
-		return a.outcome, a.err
-	case <-timer.C:
-	}
-	if !state.CompareAndSwap(running, left) {
-		a := <-answers
-		return a.outcome, a.err
-	}
-	e.stuck.Add(1)
-	return outcome{}, timedOut(lim)
 }
 
 func (e *topdownEngine) run(ctx context.Context, in *Input, m *meter) (o outcome, err error) {
@@ -150,7 +112,7 @@ func (e *topdownEngine) run(ctx context.Context, in *Input, m *meter) (o outcome
 		WithCompiler(e.compiler).
 		WithStore(noData{}).
 		WithTransaction(noTransaction{}).
-		WithInput(ast.NewTerm(in.value)).
+		WithInput(ast.NewTerm(in.document())).
 		WithCancel(m).
 		WithBuiltins(extraBuiltins()).
 		WithSeed(noChance{}).
@@ -183,15 +145,26 @@ func evaluationFailure(err error) *evaluationError {
 		return &evaluationError{reason: ReasonError, message: err.Error()}
 	}
 	message := t.Message
-	if t.Location != nil && t.Location.Row > 0 {
-		message += fmt.Sprintf(" (policy %s, row %d, col %d)", t.Location.File, t.Location.Row, t.Location.Col)
+	if t.Location != nil {
+		message = placed(message, t.Location.File, t.Location.Row, t.Location.Col)
 	}
 	return &evaluationError{reason: ReasonError, message: message, conflict: t.Code == topdown.ConflictErr}
 }
 
+// placed says where it was, for the author.
+func placed(message, file string, row, col int) string {
+	if row == 0 {
+		return message
+	}
+	return fmt.Sprintf("%s (policy %s, row %d, col %d)", message, file, row, col)
+}
+
 // fixedTime and noChance take the place of the clock and of randomness, which
 // no permitted built-in reads.
-var fixedTime = time.Unix(0, 1).UTC()
+var (
+	fixedTime     = time.Unix(0, 1).UTC()
+	fixedTimeTerm = ast.IntNumberTerm(1)
+)
 
 type noChance struct{}
 

@@ -63,7 +63,7 @@ func documentWarnings(x *ruleIndex) []Warning {
 }
 
 // setWarnings reviews the policies of a set together.
-func setWarnings(ctx context.Context, x *ruleIndex, e engine) []Warning {
+func setWarnings(ctx context.Context, x *ruleIndex, e evaluator) []Warning {
 	v := &review{ruleIndex: x}
 	v.all()
 	v.contradictions()

@@ -1,12 +1,28 @@
 package engine
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
 // What building costs, as the meter counts it.
 const (
 	valueBytes      = int64(unsafe.Sizeof(Value{}))
 	collectionBytes = int64(unsafe.Sizeof(collection{}))
 )
+
+// maxParts is the most parts that a value may have, each counted as often as it
+// occurs: f(x) := [x, x], nested, makes values that take no room and no end of
+// time to compare.
+const maxParts = 1 << 22
+
+// grow accounts for parts of c, and for bytes.
+func (m *machine) grow(c *collection, parts, bytes int64) bool {
+	if c.size += parts; c.size > maxParts {
+		bytes = math.MaxInt64 / 2
+	}
+	return m.charge(bytes)
+}
 
 // make gives an empty collection with room for n.
 func (m *machine) make(k kind, n int) Value {
@@ -37,14 +53,14 @@ func (m *machine) add(to, v Value) bool {
 	c := to.collection()
 	if to.k == arrayKind {
 		c.keys = m.push(c.keys, v)
-		return m.charge(valueBytes)
+		return m.grow(c, parts(v), valueBytes)
 	}
 	if c.find(v) >= 0 {
 		return true
 	}
 	c.keys = m.push(c.keys, v)
 	c.appended()
-	return m.charge(2 * valueBytes)
+	return m.grow(c, parts(v), 2*valueBytes)
 }
 
 // insert puts a key into an object, over what is there.
@@ -56,7 +72,7 @@ func (m *machine) insert(to, key, val Value) bool {
 	}
 	c.keys, c.vals = m.push(c.keys, key), m.push(c.vals, val)
 	c.appended()
-	return m.charge(3 * valueBytes)
+	return m.grow(c, parts(key)+parts(val), 3*valueBytes)
 }
 
 // insertOnce is insert, and false where the key is there with another value.
@@ -75,7 +91,7 @@ func (m *machine) clone(v Value) Value {
 	c := out.collection()
 	c.keys = append(c.keys, from.keys...)
 	c.vals = append(c.vals, from.vals...)
-	c.sorted = from.sorted
+	c.sorted, c.size = from.sorted, from.size
 	if from.slots != nil {
 		c.index()
 	}

@@ -19,11 +19,22 @@ type collection struct {
 	vals []Value
 	// sorted says that a set or an object is in Rego's order.
 	sorted bool
+	// size counts the parts of the value, each as often as it occurs; what goes
+	// through a value whole takes that long.
+	size int64
 	// slots is the hash table: places in keys, counted from 1; nil while small.
 	slots []int32
 }
 
 func (c *collection) value(k kind) Value { return Value{k: k, p: unsafe.Pointer(c)} }
+
+// parts is how many values v consists of, itself included.
+func parts(v Value) int64 {
+	if v.isCollection() {
+		return 1 + v.collection().size
+	}
+	return 1
+}
 
 // find gives the place of a key in a set or an object, or -1.
 func (c *collection) find(key Value) int {
@@ -117,11 +128,14 @@ func freeze(v Value) {
 		return
 	}
 	c := v.collection()
+	c.size = 0
 	for _, key := range c.keys {
 		freeze(key)
+		c.size += parts(key)
 	}
 	for _, val := range c.vals {
 		freeze(val)
+		c.size += parts(val)
 	}
 	c.sort(v.k)
 }

@@ -149,6 +149,9 @@ func (b *budget) Charge(bytes int64) error {
 // fails or takes long is left to each evaluation.
 func (c *compiler) fold(f *function) {
 	m := &machine{program: c.program, meter: &budget{bytes: 16 << 20}}
+	if c.opts.Fold != nil {
+		m.meter = c.opts.Fold()
+	}
 	m.memos = make([]memo, len(c.program.functions))
 	m.last, m.generation = 1, 1
 	m.held = make([]bool, c.opts.Rules)

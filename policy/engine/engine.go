@@ -57,6 +57,10 @@ type Options struct {
 	Held string
 	// Rules is how many rules are marked.
 	Rules int
+	// Fold makes the meter of what is evaluated at compile time, once for each
+	// rule that does not depend on the input; a rule that it stops is left to
+	// each evaluation. nil for a bound on steps and on the engine's own memory.
+	Fold func() Meter
 	// Strict makes errors of built-ins end the evaluation. Otherwise, as in OPA,
 	// the call is undefined.
 	Strict bool

@@ -18,12 +18,12 @@ type native struct {
 }
 
 var natives = map[string]native{
-	ast.Equal.Name:           {two: func(_ *machine, a, b Value) Value { return boolean(equal(a, b)) }},
-	ast.NotEqual.Name:        {two: func(_ *machine, a, b Value) Value { return boolean(!equal(a, b)) }},
-	ast.LessThan.Name:        {two: func(_ *machine, a, b Value) Value { return boolean(compare(a, b) < 0) }},
-	ast.LessThanEq.Name:      {two: func(_ *machine, a, b Value) Value { return boolean(compare(a, b) <= 0) }},
-	ast.GreaterThan.Name:     {two: func(_ *machine, a, b Value) Value { return boolean(compare(a, b) > 0) }},
-	ast.GreaterThanEq.Name:   {two: func(_ *machine, a, b Value) Value { return boolean(compare(a, b) >= 0) }},
+	ast.Equal.Name:           {two: comparison(func(a, b Value) bool { return equal(a, b) })},
+	ast.NotEqual.Name:        {two: comparison(func(a, b Value) bool { return !equal(a, b) })},
+	ast.LessThan.Name:        {two: comparison(func(a, b Value) bool { return compare(a, b) < 0 })},
+	ast.LessThanEq.Name:      {two: comparison(func(a, b Value) bool { return compare(a, b) <= 0 })},
+	ast.GreaterThan.Name:     {two: comparison(func(a, b Value) bool { return compare(a, b) > 0 })},
+	ast.GreaterThanEq.Name:   {two: comparison(func(a, b Value) bool { return compare(a, b) >= 0 })},
 	ast.Member.Name:          {two: func(_ *machine, a, b Value) Value { return boolean(member(a, b)) }},
 	ast.MemberWithKey.Name:   {three: func(_ *machine, k, v, c Value) Value { return boolean(memberAt(k, v, c)) }},
 	ast.Count.Name:           {one: count},
@@ -70,6 +70,17 @@ var arithmetic = map[string]func(a, b int64) (int64, bool){
 		high, low := bits.Mul64(uint64(a), uint64(b))
 		return int64(low), high == 0 && low < 1<<63
 	},
+}
+
+// comparison looks whether to go on before values that take long to compare.
+func comparison(f func(a, b Value) bool) func(*machine, Value, Value) Value {
+	return func(m *machine, a, b Value) Value {
+		if a.isCollection() && a.k == b.k && min(parts(a), parts(b)) > 1<<10 && m.meter != nil && m.meter.Cancelled() {
+			m.fail(errStopped)
+			return Value{}
+		}
+		return boolean(f(a, b))
+	}
 }
 
 func isKind(k kind) func(*machine, Value) Value {
@@ -201,6 +212,9 @@ func arrayConcat(m *machine, a, b Value) Value {
 	out := m.make(arrayKind, n)
 	c := out.collection()
 	c.keys = append(append(c.keys, x...), y...)
+	if !m.grow(c, a.collection().size+b.collection().size, 0) {
+		return Value{}
+	}
 	return out
 }
 

@@ -6,28 +6,28 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// engine evaluates the entry point of one compiled set. Simulation, replay and
-// production all go through the engine of a Set, so that a faster one takes
-// over everywhere at once. An engine is immutable and safe for concurrent use.
-type engine interface {
+// evaluator evaluates the entry point of one compiled set. Simulation, replay and
+// production all go through the evaluator of a Set, so that a faster one takes
+// over everywhere at once. An evaluator is immutable and safe for concurrent use.
+type evaluator interface {
 	// evaluate gives the value of the entry point for in, within lim. It
 	// fails with an *evaluationError, or any other error, when there is no
 	// value to trust.
 	evaluate(ctx context.Context, in *Input, lim Limits) (outcome, error)
 }
 
-// outcome is what an engine found.
+// outcome is what an evaluator found.
 type outcome struct {
 	// value is the value of the entry point, nil where it is undefined.
 	value ast.Value
 	// held says, for each rule of the set, numbered through its policies in
 	// their order, whether it was evaluated to a value other than undefined
-	// and false; nil where the engine was told not to track that. Defaults
+	// and false; nil where the evaluator was told not to track that. Defaults
 	// never hold, and a rule with else branches is one rule.
 	held []bool
 }
 
-// program is what engines are made from.
+// program is what evaluators are made from.
 type program struct {
 	documents []*document
 	// compiler has the modules under moduleKey(i) for documents[i].
@@ -36,7 +36,7 @@ type program struct {
 	track bool
 }
 
-// evaluationError is a failure that an engine names.
+// evaluationError is a failure that an evaluator names.
 type evaluationError struct {
 	// reason is the diagnostic's reason.
 	reason  string
