@@ -196,8 +196,10 @@ func numbersIn(args []ast.Value) (total, longest int64) {
 		switch v := v.(type) {
 		case ast.Number:
 			d = digits(string(v))
-		case ast.String: // to_number
-			d = digits(string(v))
+		case ast.String: // to_number reads those that are numbers
+			if strings.Trim(string(v), "+-.0123456789eE") == "" {
+				d = digits(string(v))
+			}
 		}
 		total, longest = total+d, max(longest, d)
 	}

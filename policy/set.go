@@ -30,6 +30,11 @@ func (s *Set) Interpreted() error { return s.notCompiled }
 // other whatever the input with a *ConflictError. ctx ends the work between
 // its stages.
 func Compile(ctx context.Context, mods []Module) (*Set, error) {
+	return compileSet(ctx, mods, true)
+}
+
+// compileSet compiles a set, for the compiled engine or for OPA's evaluator.
+func compileSet(ctx context.Context, mods []Module, ahead bool) (*Set, error) {
 	if len(mods) > MaxPolicies {
 		return nil, &InvalidError{Errors: []ContentError{{
 			Message:  fmt.Sprintf("a set has at most %d policies, not %d", MaxPolicies, len(mods)),
@@ -72,9 +77,12 @@ func Compile(ctx context.Context, mods []Module) (*Set, error) {
 		return nil, &InvalidError{Errors: contentErrors(err, "")}
 	}
 	var e evaluator = interpreter
-	compiled, notCompiled := newCompiled(ctx, p, interpreter.rules)
-	if notCompiled == nil {
-		e = compiled
+	var notCompiled error
+	if ahead {
+		var compiled *compiledEngine
+		if compiled, notCompiled = newCompiled(ctx, p, interpreter.rules); notCompiled == nil {
+			e = compiled
+		}
 	}
 	s := &Set{
 		modules:   slices.Clone(mods),

@@ -22,6 +22,16 @@ func (s *scope) conflictMessage() string {
 	return "rule " + path + " produced conflicting values"
 }
 
+// brief writes a value for a message.
+func brief(v Value) string {
+	const most = 80
+	text := v.AST().String()
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "..."
+	}
+	return text
+}
+
 // assignment compiles the statements that give locals values or add to them.
 func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
 	switch x := stmt.(type) {
@@ -55,7 +65,9 @@ func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
 		s.emit(func(m *machine) signal {
 			v, old := source.of(m), m.frame[to]
 			if old.k != undefined && !equal(old, v) {
-				return m.fail(conflict)
+				e := *conflict
+				e.Message += ": " + brief(old) + " and " + brief(v)
+				return m.fail(&e)
 			}
 			m.frame[to] = v
 			return next
@@ -100,7 +112,7 @@ func (s *scope) assign(l ir.Local, v Value) {
 // make begins a collection: a constant, where all that is ever added is constant
 // and is added in this block.
 func (s *scope) make(b *ir.Block, l ir.Local, k kind, n int) {
-	u := s.uses[l]
+	u := s.use(l)
 	if s.once(l) && (len(u.blocks) == 0 || len(u.blocks) == 1 && u.blocks[0] == b) {
 		c := &collection{sorted: k != arrayKind}
 		p := &pendingConst{value: c.value(k), left: len(u.mutators)}

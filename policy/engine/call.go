@@ -28,7 +28,7 @@ func (s *scope) callFunction(x *ir.CallStmt, f *function) {
 	to := int(x.Result)
 	// Where all that is done with a set or an object is to look keys up, only
 	// the rules that add these keys count as having held.
-	u := s.uses[x.Result]
+	u := s.use(x.Result)
 	byKey := f.partial && f.memoized && s.once(x.Result) && u.reads == u.sources
 	if byKey {
 		s.keyed[to] = f

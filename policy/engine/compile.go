@@ -67,7 +67,7 @@ func (c *compiler) compile() (*Program, error) {
 		}
 	}
 	for _, plan := range c.plan.Plans.Plans {
-		s := c.newScope(plan.Blocks, nil)
+		s := c.newScope(nil, plan.Blocks, nil)
 		for _, b := range plan.Blocks {
 			p.plans = append(p.plans, s.block(b))
 		}
@@ -106,7 +106,7 @@ func (c *compiler) function(name string) *function {
 	if len(source.Path) > 0 {
 		c.program.byPath[pathKey(source.Path)] = f
 	}
-	s := c.newScope(source.Blocks, f)
+	s := c.newScope(source, source.Blocks, f)
 	f.body = s.body(source)
 	f.locals = s.locals
 	if !f.impure && c.err == nil {
@@ -196,8 +196,14 @@ type scope struct {
 	*compiler
 	owner  *function // nil for a plan
 	locals int
-	uses   map[ir.Local]*usage
-	consts map[int]Value
+	// shared is the last local that all blocks of a function share. The planner
+	// numbers those above anew for each rule, so what is known of them is kept
+	// for each segment, which is the block of one rule.
+	shared   int
+	common   map[ir.Local]*usage
+	segments map[*ir.Block]map[ir.Local]*usage
+	private  map[ir.Local]*usage // of the segment at hand
+	consts   map[int]Value
 	// pending are constants being put together, by local.
 	pending map[int]*pendingConst
 	// keyed are locals that have the value of a partial function, read by keys only.
@@ -223,27 +229,49 @@ type pendingConst struct {
 	left  int
 }
 
-func (c *compiler) newScope(blocks []*ir.Block, owner *function) *scope {
+func (c *compiler) newScope(source *ir.Func, blocks []*ir.Block, owner *function) *scope {
 	s := &scope{
-		compiler: c, owner: owner, locals: 2,
-		uses: map[ir.Local]*usage{}, consts: map[int]Value{}, pending: map[int]*pendingConst{}, keyed: map[int]*function{},
+		compiler: c, owner: owner, locals: 2, shared: dataLocal,
+		common: map[ir.Local]*usage{}, segments: map[*ir.Block]map[ir.Local]*usage{},
+	}
+	if source != nil {
+		s.shared = int(source.Return)
+		for _, p := range source.Params {
+			s.shared = max(s.shared, int(p))
+			s.use(p).assigned++
+		}
+		s.shared++ // the result of the rule at hand
 	}
 	for _, b := range blocks {
-		s.survey(b)
-	}
-	if owner != nil {
-		for _, p := range owner.params {
-			s.use(ir.Local(p)).assigned++
+		for _, segment := range segmentsOf(b) {
+			s.private = map[ir.Local]*usage{}
+			s.segments[segment] = s.private
+			s.survey(segment)
 		}
 	}
 	return s
 }
 
+// segmentsOf gives the blocks of the rules in a block of a function: itself, or
+// those of a rule and its else branches.
+func segmentsOf(b *ir.Block) []*ir.Block {
+	if len(b.Stmts) == 1 {
+		if chain, ok := b.Stmts[0].(*ir.BlockStmt); ok {
+			return chain.Blocks
+		}
+	}
+	return []*ir.Block{b}
+}
+
 func (s *scope) use(l ir.Local) *usage {
-	u := s.uses[l]
+	uses := s.private
+	if int(l) <= s.shared {
+		uses = s.common
+	}
+	u := uses[l]
 	if u == nil {
 		u = &usage{}
-		s.uses[l] = u
+		uses[l] = u
 		s.locals = max(s.locals, int(l)+1)
 	}
 	return u
@@ -372,13 +400,13 @@ func (s *scope) survey(b *ir.Block) {
 // once reports whether a local is assigned in one place, so that what is known
 // of it there holds wherever it is read.
 func (s *scope) once(l ir.Local) bool {
-	u := s.uses[l]
+	u := s.use(l)
 	return u.assigned == 1 && !u.tested
 }
 
 // known makes a local a constant, if it may be one.
 func (s *scope) known(l ir.Local, v Value) bool {
-	if !s.once(l) || len(s.uses[l].mutators) > 0 {
+	if !s.once(l) || len(s.use(l).mutators) > 0 {
 		return false
 	}
 	s.consts[int(l)] = v
@@ -451,6 +479,10 @@ func (s *scope) emit(o op) { s.ops = append(s.ops, o) }
 func (s *scope) block(b *ir.Block) block {
 	outer := s.ops
 	s.ops = nil
+	if private, ok := s.segments[b]; ok {
+		s.private = private
+		s.consts, s.pending, s.keyed = map[int]Value{}, map[int]*pendingConst{}, map[int]*function{}
+	}
 	for _, stmt := range b.Stmts {
 		s.statement(b, stmt)
 	}

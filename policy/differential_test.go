@@ -1,0 +1,351 @@
+package policy_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/caracalai/caracald/policy"
+)
+
+// generous lets both evaluators finish whatever the generator writes.
+var generous = policy.Limits{Timeout: time.Minute, MaxMemory: 1 << 30}
+
+// agree fails unless both evaluators give one answer for every input: decision,
+// status, determining policies and diagnostics. Of an evaluation that fails, how
+// it fails is compared, and not the place, of which there may be two.
+func agree(t rapid.TB, compiled, interpreted *policy.Set, inputs []string) {
+	t.Helper()
+	for _, raw := range inputs {
+		in, err := policy.ParseInput([]byte(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := compiled.Evaluate(context.Background(), in, generous), interpreted.Evaluate(context.Background(), in, generous)
+		for _, r := range []*policy.Result{&got, &want} {
+			for _, d := range r.Diagnostics {
+				if message, ok := d["message"].(string); ok && d["reason"] == policy.ReasonError {
+					message, _, _ = strings.Cut(message, " (")
+					d["message"], _, _ = strings.Cut(message, ":") // the values follow
+				}
+			}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("the compiled engine gives %+v, OPA's evaluator %+v, for %s, by %s", got, want, raw, text(compiled.Modules()))
+		}
+	}
+}
+
+func text(mods []policy.Module) string {
+	var b strings.Builder
+	for _, m := range mods {
+		fmt.Fprintf(&b, "\n# %s\n%s", m.Name, m.Content)
+	}
+	return b.String()
+}
+
+// both compiles a set twice.
+func both(t rapid.TB, mods []policy.Module) (compiled, interpreted *policy.Set) {
+	t.Helper()
+	compiled, err := policy.Compile(context.Background(), mods)
+	other, otherErr := policy.CompileInterpreted(context.Background(), mods)
+	if (err == nil) != (otherErr == nil) {
+		t.Fatalf("one compiles, the other does not: %v; %v", err, otherErr)
+	}
+	if err != nil {
+		var conflict *policy.ConflictError
+		if !errors.As(err, &conflict) && !strings.Contains(err.Error(), "conflict") {
+			t.Logf("not compiled: %v", err)
+		}
+		return nil, nil
+	}
+	return compiled, other
+}
+
+func TestEvaluatorsAgreeOnTemplates(t *testing.T) {
+	sets := map[string][]policy.Module{}
+	var all []policy.Module
+	for _, tpl := range policy.Templates() {
+		sets[tpl.ID] = []policy.Module{module(tpl.ID, tpl.Content)}
+		if tpl.ID != "deny-all" {
+			all = append(all, module(tpl.ID, tpl.Content))
+		}
+	}
+	sets["all together"] = all
+	for _, pattern := range []string{"../examples/payments/policies/*.rego", "testdata/reference/*.rego"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		var mods []policy.Module
+		for _, f := range files {
+			content, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mods = append(mods, module(filepath.Base(f), string(content)))
+		}
+		sets[pattern] = mods
+	}
+	for name, mods := range sets {
+		t.Run(name, func(t *testing.T) {
+			compiled, interpreted := both(t, mods)
+			if compiled == nil {
+				t.Fatal("does not compile")
+			}
+			if err := compiled.Interpreted(); err != nil {
+				t.Fatalf("not compiled ahead: %v", err)
+			}
+			rapid.Check(t, func(t *rapid.T) { agree(t, compiled, interpreted, []string{drawInput(t)}) })
+		})
+	}
+}
+
+func TestEvaluatorsAgreeOnGenerated(t *testing.T) {
+	compiledAhead := 0
+	rapid.Check(t, func(t *rapid.T) {
+		var mods []policy.Module
+		g := &writer{t: t}
+		for i := range rapid.IntRange(1, 3).Draw(t, "policies") {
+			mods = append(mods, module(fmt.Sprintf("p%d", i), g.document(i == 0)))
+		}
+		compiled, interpreted := both(t, mods)
+		if compiled == nil {
+			t.Skip("does not compile")
+		}
+		if compiled.Interpreted() == nil {
+			compiledAhead++
+		}
+		agree(t, compiled, interpreted, []string{drawInput(t), drawInput(t), drawInput(t)})
+	})
+	if compiledAhead == 0 {
+		t.Error("no generated policy was compiled ahead")
+	}
+}
+
+// Values that inputs and policies have in common, so that they meet.
+var (
+	words  = []string{"a", "b", "read", "write", "role:x", "urn:a"}
+	word   = rapid.SampledFrom(words)
+	wordsG = rapid.SliceOfN(word, 0, 3)
+)
+
+func drawInput(t *rapid.T) string {
+	w := func(what string) string { return word.Draw(t, what) }
+	doc := map[string]any{
+		"schema_version": policy.InputSchemaVersion,
+		"principal":      map[string]any{"type": "agent", "id": w("id"), "zone_id": "z", "labels": wordsG.Draw(t, "labels")},
+		"resource":       map[string]any{"type": "service", "id": w("resource"), "identifier": w("identifier"), "scopes": wordsG.Draw(t, "scopes")},
+		"action":         map[string]any{"id": w("action")},
+		"context": map[string]any{
+			"actor_claims":       map[string]any{w("claim"): w("value"), "n": rapid.IntRange(-2, 3).Draw(t, "n"), "list": []any{w("item"), 1, nil, map[string]any{"k": w("k")}}},
+			"challenge_resolved": rapid.Bool().Draw(t, "challenge"),
+			"requested_scopes":   wordsG.Draw(t, "requested"),
+		},
+	}
+	if rapid.Bool().Draw(t, "delegated") {
+		doc["delegation_edge"] = map[string]any{"id": w("edge"), "scopes": wordsG.Draw(t, "edge scopes")}
+	}
+	if rapid.Bool().Draw(t, "in a session") {
+		doc["session"] = map[string]any{"id": w("session"), "application_id": w("application")}
+	}
+	data, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// writer writes policies.
+type writer struct {
+	t     *rapid.T
+	vars  int
+	depth int
+}
+
+func (g *writer) pick(options ...func() string) string {
+	return rapid.SampledFrom(options).Draw(g.t, "form")()
+}
+
+func (g *writer) one(options ...string) string { return rapid.SampledFrom(options).Draw(g.t, "one") }
+
+func (g *writer) quoted() string { return `"` + word.Draw(g.t, "word") + `"` }
+
+func (g *writer) number() string { return g.one("0", "1", "2", "-1", "1.5", "10", "1e2") }
+
+func (g *writer) fresh() string {
+	g.vars++
+	return fmt.Sprintf("v%d", g.vars)
+}
+
+// input is a reference to something in the input, which may not be there.
+func (g *writer) input() string {
+	return g.one("input.principal.id", "input.principal.labels", "input.principal.labels[0]", "input.resource.identifier", "input.resource.scopes",
+		"input.action.id", "input.context.requested_scopes", "input.context.actor_claims", "input.context.actor_claims.n", "input.context.actor_claims.list",
+		"input.context.actor_claims.list[3].k", "input.context.challenge_resolved", "input.delegation_edge", "input.delegation_edge.scopes", "input.session.application_id", "input.nosuch")
+}
+
+// collection is an expression that is often a collection.
+func (g *writer) collection() string {
+	return g.pick(
+		func() string { return g.input() },
+		func() string { return "members" },
+		func() string { return "table" },
+		func() string { return "{" + g.quoted() + ", " + g.value() + "}" },
+		func() string { return "[" + g.value() + ", " + g.quoted() + "]" },
+		func() string { return `{"a": ` + g.value() + `, "b": ` + g.quoted() + "}" },
+		func() string { v := g.fresh(); return "[" + v + " | some " + v + " in " + g.shallow() + "]" },
+		func() string {
+			v := g.fresh()
+			return "{" + v + " | some " + v + " in " + g.shallow() + "; " + v + " != " + g.quoted() + "}"
+		},
+		func() string {
+			k, v := g.fresh(), g.fresh()
+			return "{" + k + ": " + v + " | some " + k + ", " + v + " in " + g.shallow() + "}"
+		},
+	)
+}
+
+func (g *writer) shallow() string {
+	return g.one("input.principal.labels", "input.resource.scopes", "members", "table", `{"a", "b"}`, "[1, 2, 2]", "input.context.actor_claims")
+}
+
+func (g *writer) value() string {
+	if g.depth++; g.depth > 4 {
+		g.depth--
+		return g.quoted()
+	}
+	defer func() { g.depth-- }()
+	return g.pick(
+		g.quoted, g.number, g.input,
+		func() string { return g.one("true", "false", "null") },
+		func() string { return "flag" },
+		func() string { return "chosen" },
+		func() string { return "table[" + g.quoted() + "]" },
+		func() string { return "classify(" + g.value() + ")" },
+		func() string { return "count(" + g.collection() + ")" },
+		func() string { return "concat(\",\", " + g.collection() + ")" },
+		func() string { return "split(" + g.value() + `, "e")` },
+		func() string { return "upper(" + g.value() + ")" },
+		func() string { return "substring(" + g.value() + ", 1, 2)" },
+		func() string { return "replace(" + g.value() + `, "a", "bb")` },
+		func() string { return "(" + g.value() + g.one(" + ", " - ", " * ", " / ", " % ") + g.value() + ")" },
+		func() string { return "object.get(" + g.collection() + ", " + g.quoted() + ", " + g.number() + ")" },
+		func() string { return "sprintf(\"%v\", [" + g.value() + "])" },
+		func() string { return "json.marshal(" + g.collection() + ")" },
+		func() string { return "sum(" + g.collection() + ")" },
+		func() string {
+			return g.one("max", "min", "sort", "type_name", "is_string") + "(" + g.collection() + ")"
+		},
+		g.collection,
+	)
+}
+
+func (g *writer) condition() string {
+	return g.pick(
+		func() string { return g.value() + g.one(" == ", " != ", " < ", " >= ") + g.value() },
+		func() string { return g.value() + " in " + g.collection() },
+		func() string { return g.input() },
+		func() string { return "not " + g.input() },
+		func() string { return "not " + g.value() + " == " + g.value() },
+		func() string { return "not members[" + g.value() + "]" },
+		func() string { return "members[" + g.value() + "]" },
+		func() string { return "table[" + g.quoted() + "] == " + g.value() },
+		func() string { return "flag" },
+		func() string { return "not flag" },
+		func() string { return "startswith(" + g.value() + ", " + g.quoted() + ")" },
+		func() string { v := g.fresh(); return v + " := " + g.value() + "; " + v + " != " + g.quoted() },
+		func() string {
+			v := g.fresh()
+			return "some " + v + " in " + g.collection() + "; " + v + g.one(" == ", " != ") + g.value()
+		},
+		func() string {
+			k, v := g.fresh(), g.fresh()
+			return "some " + k + ", " + v + " in " + g.collection() + "; " + k + " != " + v
+		},
+		func() string {
+			v := g.fresh()
+			return "every " + v + " in " + g.collection() + " { " + v + g.one(" == ", " != ") + g.value() + " }"
+		},
+		func() string { v := g.fresh(); return "members[" + v + "]; " + v + " != " + g.quoted() },
+		func() string { return "flag with input.principal.id as " + g.quoted() },
+		func() string {
+			return "not members[" + g.quoted() + "] with input.resource.scopes as [" + g.quoted() + "]"
+		},
+		func() string { return "regex.match(\"^[a-r]\", " + g.value() + ")" },
+	)
+}
+
+func (g *writer) body() string {
+	var parts []string
+	for range rapid.IntRange(1, 3).Draw(g.t, "conditions") {
+		parts = append(parts, g.condition())
+	}
+	return "{ " + strings.Join(parts, "; ") + " }"
+}
+
+// document writes a policy; the first of a set has what all rely on.
+func (g *writer) document(first bool) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("package caracal.authz\n")
+	if first {
+		line("members contains %s", g.quoted())
+		line("table[%s] := %s", `"a"`, g.number())
+		line("default chosen := %s", g.number())
+		line("classify(x) := \"short\" if count(x) < 2")
+		line("classify(x) := \"long\" if count(x) >= 2")
+		line("flag if input.context.challenge_resolved")
+		line(denyDefault)
+	}
+	for range rapid.IntRange(1, 5).Draw(g.t, "rules") {
+		g.depth = 0
+		line("%s", g.pick(
+			func() string { return "members contains " + g.input() + " if " + g.plain() },
+			func() string { return "members contains " + g.quoted() + " if " + g.plain() },
+			func() string {
+				v := g.fresh()
+				return "members contains " + v + " if some " + v + " in input.resource.scopes"
+			},
+			func() string { return "table[" + g.quoted() + "] := " + g.number() + " if " + g.plain() },
+			func() string {
+				v := g.fresh()
+				return "table[" + v + "] := 7 if { some " + v + " in input.principal.labels; " + v + " != " + g.quoted() + " }"
+			},
+			func() string { return "flag if " + g.plain() },
+			func() string {
+				return "chosen := " + g.number() + " if " + g.plain() + " else := " + g.quoted() + " if " + g.plain()
+			},
+			func() string { return "result := " + allowValue + " if " + g.body() },
+			func() string { return "result := " + allowValue + " if " + g.body() },
+			func() string { return "result := " + denyValue + " if " + g.body() },
+			func() string {
+				return `result := {"decision": "deny", "evaluation_status": "complete", "determining_policies": [], "diagnostics": [{"reason": "r", "v": ` + g.value() + `}]} if ` + g.body()
+			},
+		))
+	}
+	return b.String()
+}
+
+// plain is a body that reads the input only, so that no rule reads itself.
+func (g *writer) plain() string {
+	return "{ " + g.pick(
+		func() string { return g.input() + " == " + g.quoted() },
+		func() string { return g.quoted() + " in " + g.input() },
+		func() string { return "not " + g.input() },
+		func() string {
+			v := g.fresh()
+			return "some " + v + " in " + g.input() + "; " + v + " != " + g.quoted()
+		},
+		func() string { return "count(" + g.input() + ") > 1" },
+	) + " }"
+}
