@@ -18,18 +18,21 @@ export GOFLAGS += -trimpath
 run: build ## Build, start caracal dev, play the payments walk against it, and serve until interrupted
 	@CGO_ENABLED=0 examples/payments/run.sh "$(DATA)"
 
-build: ## Leave bin/caracal and bin/caracald
+build: ## Leave bin/caracal, bin/caracald and bin/caracal-bench
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/caracal ./cmd/caracald
+	cd bench && CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o ../bin/ ./caracal-bench
 
 test: build ## All tests
 	$(GO) test $(RACE) -timeout 40m ./...
+	cd bench && $(GO) test -timeout 10m ./...
 
 lint: ## Format, vet, static analysis, module files, generated files, import rules, cross builds
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-ed:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) mod tidy -diff
 	CGO_ENABLED=0 $(GO) vet ./...
 	CGO_ENABLED=0 $(GO) run $(STATICCHECK) ./...
+	cd bench && $(GO) mod tidy -diff && CGO_ENABLED=0 $(GO) vet ./... && CGO_ENABLED=0 $(GO) run $(STATICCHECK) ./...
 	@$(MAKE) --no-print-directory cross
 
 cross: ## Both binaries also build for other systems
@@ -39,8 +42,8 @@ cross: ## Both binaries also build for other systems
 		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o /dev/null ./cmd/caracald || exit 1; \
 	done
 
-bench: ## Measure beside peers, in one run of about two minutes, and write README's table
-	$(GO) test ./bench -run TestPeersAgree -bench . -benchmem -benchtime 500ms -count 6 | $(GO) run ./bench/report README.md
+bench: build ## Measure beside peers, in one run, and write bench/RESULTS.md and README's table
+	cd bench && ../bin/caracal-bench --markdown RESULTS.md --svg plots --table ../README.md
 
 fmt: ## Format the code
 	gofmt -w $$(git ls-files '*.go')

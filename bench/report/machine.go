@@ -1,0 +1,34 @@
+package report
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+)
+
+// machine describes where this runs, as far as the system tells.
+func machine() Machine {
+	m := Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, Processors: runtime.NumCPU()}
+	if data, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		m.Model = field(string(data), "model name")
+	}
+	if data, err := os.ReadFile("/proc/meminfo"); err == nil {
+		kb, _ := strconv.Atoi(strings.TrimSuffix(field(string(data), "MemTotal"), " kB"))
+		m.MemoryMB = kb / 1024
+	}
+	if data, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		m.Kernel = strings.TrimSpace(string(data))
+	}
+	return m
+}
+
+// field is the value of a line "name : value".
+func field(text, name string) string {
+	for line := range strings.Lines(text) {
+		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == name {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
