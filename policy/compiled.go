@@ -4,7 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
@@ -15,7 +21,21 @@ import (
 // compiledEngine evaluates with the compiled engine.
 type compiledEngine struct {
 	program *engine.Program
-	runner  *runner
+	runner  runner
+	// results are those of constants, which most results are, by what determines
+	// the whole of them.
+	// The map is copied to add to it.
+	results atomic.Pointer[map[resultKey]*Result]
+	adding  sync.Mutex
+}
+
+// maxKnown bounds how many results a set remembers.
+const maxKnown = 256
+
+// resultKey is the number of a constant and the rules that held, a byte each.
+type resultKey struct {
+	constant int
+	held     string
 }
 
 // outputVar is the variable that the entry point's value is bound to.
@@ -35,10 +55,8 @@ var foldLimits = Limits{Timeout: 100 * time.Millisecond, MaxMemory: 8 << 20}
 // newCompiled compiles what newTopdown has prepared. It fails where the plan has
 // something that the engine does not evaluate as topdown does.
 func newCompiled(ctx context.Context, p *program, rules int) (*compiledEngine, error) {
-	if p.track {
-		if err := keyedAlike(p); err != nil {
-			return nil, err
-		}
+	if err := keyedAlike(p); err != nil {
+		return nil, err
 	}
 	decls := map[string]*ast.Builtin{heldBuiltin.Name: heldBuiltin}
 	for name, decl := range guardedDecls() {
@@ -58,7 +76,18 @@ func newCompiled(ctx context.Context, p *program, rules int) (*compiledEngine, e
 	if err != nil {
 		return nil, err
 	}
-	return &compiledEngine{program: program, runner: &runner{}}, nil
+	e := &compiledEngine{program: program}
+	e.results.Store(&map[resultKey]*Result{})
+	return e, nil
+}
+
+// keep adds a result to those that are known.
+func (e *compiledEngine) keep(key resultKey, r Result) {
+	e.adding.Lock()
+	defer e.adding.Unlock()
+	more := maps.Clone(*e.results.Load())
+	more[key] = &r
+	e.results.Store(&more)
 }
 
 // builtinFunc finds what a compiled policy calls by that name.
@@ -78,7 +107,9 @@ func unguarded(name string) string {
 }
 
 // keyedAlike refuses rules for which a lookup by key does not say which of them
-// it asks, as p.q := 1 beside p[x] := 2.
+// it asks, as p.q := 1 beside p[x] := 2 or p[x][y] := z: OPA's evaluator then
+// neither runs the others nor sees that they contradict each other, and its plan
+// does both.
 func keyedAlike(p *program) error {
 	for i := range p.documents {
 		for _, r := range p.compiler.Modules[moduleKey(i)].Rules {
@@ -86,6 +117,9 @@ func keyedAlike(p *program) error {
 			prefix := ref.StringPrefix()
 			beyond := len(ref) - len(prefix)
 			if r.Head.RuleKind() == ast.MultiValue {
+				if !p.track {
+					continue
+				}
 				beyond++
 			}
 			if beyond > 1 {
@@ -100,11 +134,19 @@ func keyedAlike(p *program) error {
 }
 
 func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits) (outcome, error) {
-	if !e.program.Foreign() {
-		return e.run(in, newMeter(ctx, lim))
+	if e.program.Foreign() {
+		return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) { return e.run(in, m) })
 	}
-	return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) { return e.run(in, m) })
+	m := meters.Get().(*meter)
+	m.begin(ctx, lim)
+	o, err := e.run(in, m)
+	*m = meter{}
+	meters.Put(m)
+	return o, err
 }
+
+// meters are those of evaluations that end when their caller's do.
+var meters = sync.Pool{New: func() any { return new(meter) }}
 
 func (e *compiledEngine) run(in *Input, m *meter) (o outcome, err error) {
 	defer func() {
@@ -112,32 +154,49 @@ func (e *compiledEngine) run(in *Input, m *meter) (o outcome, err error) {
 			o, err = outcome{}, &evaluationError{reason: ReasonError, message: "the evaluator failed: " + firstLine(r)}
 		}
 	}()
-	if m.look(); m.stopped != nil {
-		return outcome{}, m.stopped
+	if m.ctx.Err() != nil {
+		return outcome{}, stoppedBy(m.ctx)
 	}
-	err = e.program.Evaluate(engine.Evaluation{
-		Input: in.compact,
-		Meter: m,
-		Context: func() topdown.BuiltinContext {
-			return topdown.BuiltinContext{
-				Context: m.ctx, Time: fixedTimeTerm, Seed: noChance{}, Cache: map[any]any{}, Runtime: noRuntime,
-				Capabilities: regoLanguage().capabilities,
-			}
-		},
-	}, func(found engine.Outcome) error {
-		if len(found.Results) > 0 {
-			o.value = found.Results[0].Get(string(outputVar)).AST()
-		}
-		o.held = append([]bool(nil), found.Held...)
-		return nil
-	})
-	if m.stopped != nil {
+	found, err := e.program.Evaluate(engine.Evaluation{Input: in.compact, Meter: m, Context: surroundings})
+	defer found.Release()
+	switch {
+	case m.stopped != nil:
 		return outcome{}, m.stopped
-	}
-	if err != nil {
+	case err != nil:
 		return outcome{}, engineFailure(err)
+	case len(found.Results) == 0:
+		return outcome{}, nil
 	}
+	value := found.Results[0].Get(string(outputVar))
+	if n := value.Constant(); n > 0 {
+		known := *e.results.Load()
+		marks := unsafe.String((*byte)(unsafe.Pointer(unsafe.SliceData(found.Held))), len(found.Held))
+		if r := known[resultKey{n, marks}]; r != nil {
+			return outcome{known: r}, nil
+		}
+		if len(known) < maxKnown {
+			o.keep = e.keeper(resultKey{n, strings.Clone(marks)})
+		}
+	}
+	o.value, o.held = value.AST(), slices.Clone(found.Held)
 	return o, nil
+}
+
+// keeper remembers a result under key.
+func (e *compiledEngine) keeper(key resultKey) func(Result) {
+	return func(r Result) { e.keep(key, r) }
+}
+
+// surroundings are those that OPA's built-ins see.
+func surroundings(of engine.Meter) topdown.BuiltinContext {
+	b := topdown.BuiltinContext{
+		Time: fixedTimeTerm, Seed: noChance{}, Cache: map[any]any{}, Runtime: noRuntime,
+		Capabilities: regoLanguage().capabilities,
+	}
+	if m, ok := of.(*meter); ok {
+		b.Context = m.ctx
+	}
+	return b
 }
 
 // engineFailure keeps the place of the failure, for the author.

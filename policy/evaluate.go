@@ -8,7 +8,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// Evaluate decides. It never fails: an evaluation that does is a deny with
+// Evaluate decides. Results may share what is in them: it must not be modified.
+// It never fails: an evaluation that does is a deny with
 // status error and one diagnostic that says why. It is deterministic: equal
 // sets and inputs give equal results, limits apart.
 //
@@ -36,6 +37,9 @@ func (s *Set) Evaluate(ctx context.Context, in *Input, lim Limits) Result {
 		}
 		return failed(reason, message)
 	}
+	if o.known != nil {
+		return *o.known
+	}
 	if o.value == nil {
 		return DenyResult(StatusComplete, ReasonNoRuleMatched)
 	}
@@ -61,6 +65,9 @@ func (s *Set) Evaluate(ctx context.Context, in *Input, lim Limits) Result {
 			"reason":  ReasonError,
 			"message": "a result with evaluation_status error cannot allow",
 		})
+	}
+	if o.keep != nil {
+		o.keep(r)
 	}
 	return r
 }

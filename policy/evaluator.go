@@ -25,6 +25,12 @@ type outcome struct {
 	// and false; nil where the evaluator was told not to track that. Defaults
 	// never hold, and a rule with else branches is one rule.
 	held []bool
+	// known is the result, where the evaluator has it from an earlier evaluation;
+	// value and held are nil then.
+	known *Result
+	// keep remembers the result for the next evaluation that comes to the same;
+	// nil where it may not.
+	keep func(Result)
 }
 
 // program is what evaluators are made from.

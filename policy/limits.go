@@ -70,7 +70,14 @@ type meter struct {
 var _ topdown.Cancel = (*meter)(nil)
 
 func newMeter(ctx context.Context, lim Limits) *meter {
-	return &meter{ctx: ctx, deadline: time.Now().Add(lim.Timeout), left: lim.MaxMemory, limits: lim}
+	m := &meter{}
+	m.begin(ctx, lim)
+	return m
+}
+
+// begin opens the account.
+func (m *meter) begin(ctx context.Context, lim Limits) {
+	*m = meter{ctx: ctx, deadline: time.Now().Add(lim.Timeout), left: lim.MaxMemory, limits: lim}
 }
 
 // Cancel ends the evaluation.

@@ -159,6 +159,7 @@ func (s *scope) add(l ir.Local, value ir.Operand) {
 // another value yet.
 func (s *scope) insert(l ir.Local, key, value ir.Operand, conflict *Error) {
 	k, v, to := s.operand(key), s.operand(value), int(l)
+	ofRules := s.owner != nil && s.owner.partial && s.owner.memoized && to == s.shared-1
 	if p := s.pending[to]; p != nil {
 		c := p.value.collection()
 		if k.constant() && v.constant() && c.find(k.value) < 0 {
@@ -184,6 +185,8 @@ func (s *scope) insert(l ir.Local, key, value ir.Operand, conflict *Error) {
 		switch {
 		case !ok:
 			return failed
+		case !free && ofRules:
+			m.conflicts = append(m.conflicts, keyConflict{s.owner, m.generation, at, conflict})
 		case !free:
 			return m.fail(conflict)
 		}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"regexp"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/ir"
@@ -31,6 +32,9 @@ func (s *scope) callBuiltin(x *ir.CallStmt) {
 		s.emit(func(m *machine) signal {
 			return m.give(to, f.three(m, args[0].of(m), args[1].of(m), args[2].of(m)))
 		})
+		return
+	}
+	if name == ast.RegexMatch.Name && !s.opts.Strict && s.matchConstant(args, to) {
 		return
 	}
 	small := arithmetic[name]
@@ -69,6 +73,30 @@ func (s *scope) callBuiltin(x *ir.CallStmt) {
 	})
 }
 
+// matchConstant compiles regex.match with an expression that is a constant.
+func (s *scope) matchConstant(args []operand, to int) bool {
+	if len(args) != 2 || !args[0].constant() || args[0].value.k != stringKind {
+		return false
+	}
+	expression, err := regexp.Compile(args[0].value.string())
+	if err != nil {
+		return false
+	}
+	text := args[1]
+	s.emit(func(m *machine) signal {
+		v := text.of(m)
+		if v.k != stringKind {
+			return leave
+		}
+		if !m.charge(v.n) {
+			return failed
+		}
+		m.frame[to] = boolean(expression.MatchString(v.string()))
+		return next
+	})
+	return true
+}
+
 // give ends the call of a built-in.
 func (m *machine) give(to int, v Value) signal {
 	if m.err != nil {
@@ -89,7 +117,7 @@ func (m *machine) foreign(name string, impl topdown.BuiltinFunc, relation bool, 
 	if !m.hasContext {
 		m.hasContext = true
 		if m.context != nil {
-			m.bctx = m.context()
+			m.bctx = m.context(m.meter)
 		}
 		m.bctx.Cancel = m.meter
 	}

@@ -46,8 +46,8 @@ func (s *scope) callFunction(x *ir.CallStmt, f *function) {
 			if v.k == undefined {
 				return leave
 			}
-			if !byKey {
-				m.markAll(f)
+			if !byKey && f.partial && !m.readAll(f) {
+				return failed
 			}
 			m.frame[to] = v
 			return next
@@ -88,7 +88,7 @@ func (s *scope) callConstant(x *ir.CallStmt, f *function, byKey bool) {
 				m.held[rule] = true
 			}
 			if !byKey {
-				m.markAll(f)
+				m.readAll(f)
 			}
 			return next
 		})
@@ -136,7 +136,9 @@ func (s *scope) callDynamic(x *ir.CallDynamicStmt) {
 		case v.k == undefined:
 			return leave
 		}
-		m.markAll(f)
+		if f.partial && !m.readAll(f) {
+			return failed
+		}
 		m.frame[to] = v
 		return next
 	})
@@ -159,12 +161,12 @@ func (m *machine) remembered(f *function, args []operand) (Value, signal) {
 	if !m.step() {
 		return Value{}, failed
 	}
-	from := len(m.keyed)
+	from, conflicts := len(m.keyed), len(m.conflicts)
 	v, r := m.call(f, args)
 	if r != next {
 		return Value{}, r
 	}
-	m.memos[f.number] = memo{generation: m.generation, value: v, from: from, to: len(m.keyed)}
+	m.memos[f.number] = memo{generation: m.generation, value: v, from: from, to: len(m.keyed), conflicted: len(m.conflicts) > conflicts}
 	return v, next
 }
 
@@ -208,23 +210,37 @@ func (m *machine) marksOf(f *function) []mark {
 	return nil
 }
 
-// markAll says that all of f's value was read.
-func (m *machine) markAll(f *function) {
-	if !f.partial {
-		return
-	}
+// readAll says that all of a partial function's value was read.
+func (m *machine) readAll(f *function) bool {
 	for _, k := range m.marksOf(f) {
 		if k.owner == f {
 			m.held[k.rule] = true
 		}
 	}
+	return m.agreed(f, Value{})
 }
 
-// markKey says that one key of f's value was read.
-func (m *machine) markKey(f *function, key Value) {
+// readKey says that one key of it was read.
+func (m *machine) readKey(f *function, key Value) bool {
 	for _, k := range m.marksOf(f) {
 		if k.owner == f && !m.held[k.rule] && equal(k.key, key) {
 			m.held[k.rule] = true
 		}
 	}
+	return m.agreed(f, key)
+}
+
+// agreed fails the evaluation where f's rules gave a key that is read, or any if
+// it is undefined, two values.
+func (m *machine) agreed(f *function, key Value) bool {
+	if f.done || !m.memos[f.number].conflicted {
+		return true
+	}
+	for _, c := range m.conflicts {
+		if c.owner == f && c.generation == m.generation && (key.k == undefined || equal(c.key, key)) {
+			m.fail(c.err)
+			return false
+		}
+	}
+	return true
 }

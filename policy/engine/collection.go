@@ -6,8 +6,12 @@ import (
 	"unsafe"
 )
 
-// indexed is the size from which a collection is searched by hash.
-const indexed = 12
+const (
+	// indexed is the size from which a collection is searched by hash.
+	indexed = 12
+	// firstSlots is the size of the smallest table; all are powers of two.
+	firstSlots = 64
+)
 
 // collection is an array, a set or an object. It is built by one evaluation, or
 // once when the program is compiled; what others may see is sorted, so that
@@ -19,6 +23,8 @@ type collection struct {
 	vals []Value
 	// sorted says that a set or an object is in Rego's order.
 	sorted bool
+	// constant numbers the constants of a program from 1; 0 for other values.
+	constant int32
 	// size counts the parts of the value, each as often as it occurs; what goes
 	// through a value whole takes that long.
 	size int64
@@ -60,7 +66,7 @@ func (c *collection) find(key Value) int {
 
 // index builds the hash table anew.
 func (c *collection) index() {
-	size := 4 * indexed
+	size := firstSlots
 	for size < 2*len(c.keys) {
 		size *= 2
 	}

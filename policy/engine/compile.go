@@ -24,7 +24,9 @@ type compiler struct {
 	sources  map[string]*ir.Func
 	compiled map[string]*function
 	decls    map[string]*ir.BuiltinFunc
-	err      error
+	// constants is how many have a number.
+	constants int32
+	err       error
 }
 
 func newCompiler(plan *ir.Policy, opts Options) *compiler {
@@ -157,10 +159,11 @@ func (c *compiler) fold(f *function) {
 	m.held = make([]bool, c.opts.Rules)
 	none := []operand{constant(Value{}), constant(c.program.data)}
 	v, s := m.call(f, none)
-	if s != next || m.err != nil || v.k == undefined && c.opts.Strict {
+	if s != next || m.err != nil || len(m.conflicts) > 0 || v.k == undefined && c.opts.Strict {
 		return
 	}
 	freeze(v)
+	c.numbered(v)
 	for _, k := range m.keyed {
 		freeze(k.key)
 	}
@@ -171,6 +174,14 @@ func (c *compiler) fold(f *function) {
 		}
 	}
 	f.keyed = slices.Clone(m.keyed)
+}
+
+// numbered gives a constant a number of its own.
+func (c *compiler) numbered(v Value) {
+	if v.isCollection() && v.collection().constant == 0 {
+		c.constants++
+		v.collection().constant = c.constants
+	}
 }
 
 // operand is where a statement reads a value: a local, or a constant where local
@@ -458,6 +469,7 @@ func (s *scope) settle(l int, p *pendingConst) {
 	}
 	delete(s.pending, l)
 	freeze(p.value)
+	s.numbered(p.value)
 	s.consts[l] = p.value
 }
 

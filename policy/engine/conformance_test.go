@@ -143,16 +143,18 @@ func conforms(ctx context.Context, tc cases.TestCase, version ast.RegoVersion) e
 		}
 	}
 	got := ast.NewSet()
-	err = program.Evaluate(engine.Evaluation{
+	found, err := program.Evaluate(engine.Evaluation{
 		Input: input,
-		Context: func() topdown.BuiltinContext {
+		Context: func(engine.Meter) topdown.BuiltinContext {
 			return topdown.BuiltinContext{
 				Context: ctx, Time: ast.NewTerm(ast.Number(fmt.Sprint(time.Now().UnixNano()))), Seed: zeros{},
 				Cache: map[any]any{}, Runtime: ast.NewTerm(ast.NewObject()), Capabilities: ast.CapabilitiesForThisVersion(),
 			}
 		},
-	}, func(o engine.Outcome) error {
-		for _, r := range o.Results {
+	})
+	defer found.Release()
+	if err == nil {
+		for _, r := range found.Results {
 			object := ast.NewObject()
 			for _, pair := range bindings(r) {
 				x, err := ast.JSON(pair.value)
@@ -169,8 +171,7 @@ func conforms(ctx context.Context, tc cases.TestCase, version ast.RegoVersion) e
 			}
 			got.Add(ast.NewTerm(object))
 		}
-		return nil
-	})
+	}
 	switch {
 	case tc.WantError != nil || tc.WantErrorCode != nil:
 		if err == nil {

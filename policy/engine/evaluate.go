@@ -10,23 +10,28 @@ type Evaluation struct {
 	Input Value
 	// Meter bounds it; nil for no bounds.
 	Meter Meter
-	// Context gives OPA's built-ins their surroundings, where one is called.
-	Context func() topdown.BuiltinContext
+	// Context gives OPA's built-ins their surroundings, where one is called; nil
+	// for none. It is given the evaluation's meter.
+	Context func(Meter) topdown.BuiltinContext
 }
 
-// Outcome is what an evaluation found. It is only good until the function that
-// was given it returns.
+// Outcome is what an evaluation found. It has to be released.
 type Outcome struct {
-	// Results are the query's results: objects from variable to value.
+	// Results are the query's results: objects from variable to value. They are
+	// only good until the outcome is released.
 	Results []Value
-	// Held says of each marked rule whether it held.
+	// Held says of each marked rule whether it held, as long.
 	Held []bool
+	m    *machine
 }
 
-// Evaluate runs the query and gives its outcome to use.
-func (p *Program) Evaluate(e Evaluation, use func(Outcome) error) error {
+// Release gives back what the evaluation used.
+func (o Outcome) Release() { o.m.release() }
+
+// Evaluate runs the query. The error is an *Error, what the meter or OPA's
+// built-ins said, or matches none of these where the meter stopped it.
+func (p *Program) Evaluate(e Evaluation) (Outcome, error) {
 	m := p.machine(e.Meter)
-	defer m.release()
 	m.context = e.Context
 	if len(m.stack) < p.locals {
 		m.stack = make([]Value, max(p.locals, 128))
@@ -35,10 +40,16 @@ func (p *Program) Evaluate(e Evaluation, use func(Outcome) error) error {
 	m.top = p.locals
 	m.frame[inputLocal], m.frame[dataLocal] = e.Input, p.data
 	runAll(p.plans, m)
-	if m.err != nil {
-		return m.err
+	return Outcome{Results: m.results, Held: m.held, m: m}, m.err
+}
+
+// Constant is the number of a collection that the program has put together once,
+// from 1 on; 0 for any other value. It names one value for as long as the program.
+func (v Value) Constant() int {
+	if !v.isCollection() {
+		return 0
 	}
-	return use(Outcome{Results: m.results, Held: m.held})
+	return int(v.collection().constant)
 }
 
 // Get is v[name], for an object.

@@ -102,6 +102,18 @@ type memo struct {
 	value      Value
 	// from and to are the marks made for its keys, in machine.keyed.
 	from, to int
+	// conflicted says that machine.conflicts has some for its keys.
+	conflicted bool
+}
+
+// keyConflict says that the rules of a function gave a key two values. It fails
+// an evaluation that reads the key, or all of the object; as in OPA, one that
+// only reads others is none the wiser.
+type keyConflict struct {
+	owner      *function
+	generation uint32
+	key        Value
+	err        *Error
 }
 
 // machine is the state of one evaluation. Machines are reused.
@@ -118,6 +130,8 @@ type machine struct {
 
 	held  []bool
 	keyed []mark
+	// conflicts are those of keys that may not be read.
+	conflicts []keyConflict
 
 	ret     Value   // what the function that returned last gave
 	results []Value // of the query
@@ -129,7 +143,7 @@ type machine struct {
 	values      slab[Value]
 	bctx        topdown.BuiltinContext
 	hasContext  bool
-	context     func() topdown.BuiltinContext
+	context     func(Meter) topdown.BuiltinContext
 }
 
 var machines = sync.Pool{New: func() any { return new(machine) }}
@@ -159,8 +173,10 @@ func (p *Program) machine(meter Meter) *machine {
 func (m *machine) release() {
 	clear(m.stack[:min(m.top, len(m.stack))])
 	clear(m.keyed)
+	clear(m.results)
+	clear(m.conflicts)
 	*m = machine{
-		stack: m.stack, memos: m.memos, last: m.last, held: m.held[:0], keyed: m.keyed[:0],
+		stack: m.stack, memos: m.memos, last: m.last, held: m.held[:0], keyed: m.keyed[:0], results: m.results[:0], conflicts: m.conflicts[:0],
 		collections: m.collections, values: m.values,
 	}
 	m.collections.reset()

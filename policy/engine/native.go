@@ -35,6 +35,12 @@ var natives = map[string]native{
 	ast.TrimSpace.Name:       {one: rewritten(strings.TrimSpace)},
 	ast.TrimPrefix.Name:      {two: cut(strings.TrimPrefix)},
 	ast.TrimSuffix.Name:      {two: cut(strings.TrimSuffix)},
+	ast.Trim.Name:            {two: cut(strings.Trim)},
+	ast.TrimLeft.Name:        {two: cut(strings.TrimLeft)},
+	ast.TrimRight.Name:       {two: cut(strings.TrimRight)},
+	ast.Substring.Name:       {three: substring},
+	ast.Max.Name:             {one: extreme(1)},
+	ast.Min.Name:             {one: extreme(-1)},
 	ast.Concat.Name:          {two: concat},
 	ast.Split.Name:           {two: split},
 	ast.ArrayConcat.Name:     {two: arrayConcat},
@@ -154,6 +160,53 @@ func cut(f func(a, b string) string) func(*machine, Value, Value) Value {
 			return Value{}
 		}
 		return str(f(a.string(), b.string()))
+	}
+}
+
+// substring counts characters, not bytes; a negative length means all the rest.
+func substring(_ *machine, text, start, length Value) Value {
+	if text.k != stringKind || !start.isInt() || !length.isInt() || start.n < 0 {
+		return Value{}
+	}
+	s := text.string()
+	from := byteOf(s, start.n)
+	if length.n < 0 {
+		return str(s[from:])
+	}
+	return str(s[from : from+byteOf(s[from:], length.n)])
+}
+
+// byteOf is where character n of s begins, or the end.
+func byteOf(s string, n int64) int {
+	if n >= int64(len(s)) {
+		return len(s)
+	}
+	if utf8.RuneCountInString(s) == len(s) { // as most are
+		return int(n)
+	}
+	for at := range s {
+		if n == 0 {
+			return at
+		}
+		n--
+	}
+	return len(s)
+}
+
+// extreme is max, or min for -1, of an array or a set that is not empty.
+func extreme(sign int) func(*machine, Value) Value {
+	return func(_ *machine, v Value) Value {
+		if v.k != arrayKind && v.k != setKind || len(v.collection().keys) == 0 {
+			return Value{}
+		}
+		keys := v.collection().keys
+		best := keys[0]
+		for _, item := range keys[1:] {
+			if compare(item, best)*sign >= 0 {
+				best = item
+			}
+		}
+		return best
 	}
 }
 

@@ -44,8 +44,11 @@ func (s *slab[T]) reset() {
 			s.chunks = s.chunks[:i]
 			break
 		}
-		if i <= s.chunk {
+		switch {
+		case i < s.chunk:
 			clear(c)
+		case i == s.chunk:
+			clear(c[:s.used])
 		}
 	}
 	s.chunk, s.used = 0, 0

@@ -217,7 +217,9 @@ func (s *scope) dot(x *ir.DotStmt) {
 			if v.k == undefined {
 				return leave
 			}
-			m.markKey(partial, k)
+			if !m.readKey(partial, k) {
+				return failed
+			}
 			m.frame[to] = v
 			return next
 		})
