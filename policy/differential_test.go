@@ -216,7 +216,7 @@ func (g *writer) collection() string {
 }
 
 func (g *writer) shallow() string {
-	return g.one("input.principal.labels", "input.resource.scopes", "members", "table", `{"a", "b"}`, "[1, 2, 2]", "input.context.actor_claims")
+	return g.one("input.principal.labels", "input.resource.scopes", "members", "table", `{"a", "b"}`, "[1, 2, 2]", "slots", "input.context.actor_claims")
 }
 
 func (g *writer) value() string {
@@ -230,7 +230,7 @@ func (g *writer) value() string {
 		func() string { return g.one("true", "false", "null") },
 		func() string { return "flag" },
 		func() string { return "chosen" },
-		func() string { return "table[" + g.quoted() + "]" },
+		func() string { return g.one("table", "slots") + "[" + g.quoted() + "]" },
 		func() string { return "classify(" + g.value() + ")" },
 		func() string { return "count(" + g.collection() + ")" },
 		func() string { return "concat(\",\", " + g.collection() + ")" },
@@ -259,7 +259,8 @@ func (g *writer) condition() string {
 		func() string { return "not " + g.value() + " == " + g.value() },
 		func() string { return "not members[" + g.value() + "]" },
 		func() string { return "members[" + g.value() + "]" },
-		func() string { return "table[" + g.quoted() + "] == " + g.value() },
+		func() string { return g.one("table", "slots") + "[" + g.quoted() + "] == " + g.value() },
+		func() string { return g.one("", "not ") + "slots[" + g.value() + "]" },
 		func() string { return "flag" },
 		func() string { return "not flag" },
 		func() string { return "startswith(" + g.value() + ", " + g.quoted() + ")" },
@@ -301,6 +302,7 @@ func (g *writer) document(first bool) string {
 	if first {
 		line("members contains %s", g.quoted())
 		line("table[%s] := %s", `"a"`, g.number())
+		line("slots[v] := 1 if some v in input.resource.scopes")
 		line("default chosen := %s", g.number())
 		line("classify(x) := \"short\" if count(x) < 2")
 		line("classify(x) := \"long\" if count(x) >= 2")
@@ -319,7 +321,7 @@ func (g *writer) document(first bool) string {
 			func() string { return "table[" + g.quoted() + "] := " + g.number() + " if " + g.plain() },
 			func() string {
 				v := g.fresh()
-				return "table[" + v + "] := 7 if { some " + v + " in input.principal.labels; " + v + " != " + g.quoted() + " }"
+				return "slots[" + v + "] := " + g.number() + " if { some " + v + " in input.principal.labels; " + v + " != " + g.quoted() + " }"
 			},
 			func() string { return "flag if " + g.plain() },
 			func() string {

@@ -117,7 +117,10 @@ func (e *topdownEngine) run(ctx context.Context, in *Input, m *meter) (o outcome
 		WithBuiltins(extraBuiltins()).
 		WithSeed(noChance{}).
 		WithTime(fixedTime).
-		WithEarlyExit(!e.track)
+		WithEarlyExit(!e.track).
+		// An index leaves out rules that would read others before they fail, which
+		// says nothing of what held.
+		WithIndexing(!e.track)
 	err = q.Iter(ctx, func(r topdown.QueryResult) error {
 		if t := r[e.output]; t != nil {
 			o.value = t.Value
