@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"testing"
 
@@ -67,4 +68,44 @@ func BenchmarkReference(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkManyRules evaluates sets of many rules that each ask for one resource.
+func BenchmarkManyRules(b *testing.B) {
+	for _, n := range []int{10, 1000, 10000} {
+		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
+			var parts []string // as large as one policy may be
+			for from := 0; from < n; from += 1000 {
+				parts = append(parts, manyRules(from, min(from+1000, n)))
+			}
+			s := compile(b, parts...)
+			if err := s.Interpreted(); err != nil {
+				b.Fatal(err)
+			}
+			in := input(b, set("resource.identifier", "urn:resource:7"), set("context.requested_scopes", strs("read")))
+			b.ReportAllocs()
+			for b.Loop() {
+				if r := s.Evaluate(context.Background(), in, policy.Limits{}); r.Decision != policy.Allow {
+					b.Fatalf("decided %+v", r)
+				}
+			}
+		})
+	}
+}
+
+// manyRules allows alice one scope of each of the resources from the one number
+// up to the other.
+func manyRules(from, to int) string {
+	var lines []string
+	if from == 0 {
+		lines = append(lines, denyDefault)
+	}
+	for i := from; i < to; i++ {
+		lines = append(lines, fmt.Sprintf(`result := %s if {
+	input.resource.identifier == "urn:resource:%d"
+	input.principal.id == "alice"
+	"read" in input.context.requested_scopes
+}`, allowValue, i))
+	}
+	return rego(lines...)
 }

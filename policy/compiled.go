@@ -32,7 +32,8 @@ type compiledEngine struct {
 // maxKnown bounds how many results a set remembers.
 const maxKnown = 256
 
-// resultKey is the number of a constant and the rules that held, a byte each.
+// resultKey is the number of a constant and the rules that held, in the order in
+// which that was found, four bytes each.
 type resultKey struct {
 	constant int
 	held     string
@@ -170,7 +171,7 @@ func (e *compiledEngine) run(in *Input, m *meter) (o outcome, err error) {
 	value := found.Results[0].Get(string(outputVar))
 	if n := value.Constant(); n > 0 {
 		known := *e.results.Load()
-		marks := unsafe.String((*byte)(unsafe.Pointer(unsafe.SliceData(found.Held))), len(found.Held))
+		marks := unsafe.String((*byte)(unsafe.Pointer(unsafe.SliceData(found.Marked))), 4*len(found.Marked))
 		if r := known[resultKey{n, marks}]; r != nil {
 			return outcome{known: r}, nil
 		}

@@ -85,7 +85,7 @@ func (s *scope) callConstant(x *ir.CallStmt, f *function, byKey bool) {
 	if len(f.held) > 0 || len(f.keyed) > 0 && !byKey {
 		s.emit(func(m *machine) signal {
 			for _, rule := range f.held {
-				m.held[rule] = true
+				m.mark(rule)
 			}
 			if !byKey {
 				m.readAll(f)
@@ -148,7 +148,7 @@ func (s *scope) callDynamic(x *ir.CallDynamicStmt) {
 func (m *machine) remembered(f *function, args []operand) (Value, signal) {
 	if f.done {
 		for _, rule := range f.held {
-			m.held[rule] = true
+			m.mark(rule)
 		}
 		return f.constant, next
 	}
@@ -193,7 +193,7 @@ func (s *scope) callHeld(x *ir.CallStmt) {
 				m.keyed = append(m.keyed, mark{owner, rule, key.of(m)})
 			}
 		default:
-			m.held[rule] = true
+			m.mark(rule)
 		}
 		return next
 	})
@@ -214,7 +214,7 @@ func (m *machine) marksOf(f *function) []mark {
 func (m *machine) readAll(f *function) bool {
 	for _, k := range m.marksOf(f) {
 		if k.owner == f {
-			m.held[k.rule] = true
+			m.mark(k.rule)
 		}
 	}
 	return m.agreed(f, Value{})
@@ -224,7 +224,7 @@ func (m *machine) readAll(f *function) bool {
 func (m *machine) readKey(f *function, key Value) bool {
 	for _, k := range m.marksOf(f) {
 		if k.owner == f && !m.held[k.rule] && equal(k.key, key) {
-			m.held[k.rule] = true
+			m.mark(k.rule)
 		}
 	}
 	return m.agreed(f, key)

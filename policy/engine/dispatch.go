@@ -1,6 +1,181 @@
 package engine
 
-import "github.com/open-policy-agent/opa/v1/ir"
+import (
+	"maps"
+	"slices"
+	"strings"
 
-// dispatch compiles the blocks of a function.
-func (s *scope) dispatch(blocks []*ir.Block) []block { return s.blocks(blocks) }
+	"github.com/open-policy-agent/opa/v1/ir"
+)
+
+// dispatched is from how many rules on comparing one path with constants is done
+// by a lookup.
+const dispatched = 8
+
+// dispatch compiles the blocks of a function. Where many of its rules begin by
+// comparing the same path of the input with strings, the value at that path is
+// looked up in a table, and only the rules that may hold are run: what a decision
+// costs then does not grow with the number of rules. Left out are only statements
+// that would have been undefined before they could call anything.
+func (s *scope) dispatch(blocks []*ir.Block) []block {
+	compiled := s.blocks(blocks)
+	units := unitsOf(blocks)
+	byPath := map[string]map[string]int{} // how many rules ask for each string
+	for i := range units {
+		units[i].tests = s.firstTests(blocks[units[i].from])
+		for path, want := range units[i].tests {
+			if byPath[path] == nil {
+				byPath[path] = map[string]int{}
+			}
+			byPath[path][want]++
+		}
+	}
+	// The best path leaves the fewest rules to run in the worst case.
+	best, fewest := "", len(units)-dispatched+1
+	for _, path := range slices.Sorted(maps.Keys(byPath)) {
+		asked, most := 0, 0
+		for _, n := range byPath[path] {
+			asked, most = asked+n, max(most, n)
+		}
+		if left := len(units) - asked + most; left < fewest {
+			best, fewest = path, left
+		}
+	}
+	if best == "" {
+		return compiled
+	}
+	var path []Value
+	for _, step := range strings.Split(best, pathSeparator) {
+		path = append(path, str(step))
+	}
+	table := map[string][]block{}
+	var others []block
+	rest := 0
+	for _, u := range units {
+		own := compiled[u.from:u.to]
+		if want, ok := u.tests[best]; ok {
+			table[want] = append(table[want], own...)
+		} else {
+			others = append(others, own...)
+			rest++
+		}
+	}
+	input := s.owner.params[0]
+	s.program.tables = append(s.program.tables, Table{Function: s.owner.name, Path: strings.Split(best, pathSeparator), Constants: len(table), Others: rest})
+	choose := func(m *machine) signal {
+		v := m.frame[input]
+		for _, step := range path {
+			v = get(v, step)
+		}
+		if v.k == stringKind {
+			if r := runAll(table[v.string()], m); r > next {
+				return r
+			}
+		}
+		return max(runAll(others, m), next)
+	}
+	done := append([]block{}, compiled[:units[0].from]...)
+	done = append(done, block{choose})
+	return append(done, compiled[units[len(units)-1].to:]...)
+}
+
+// Table is one dispatch table of a program.
+type Table struct {
+	// Function is the rule's, and Path the path of the input that is looked up.
+	Function string
+	Path     []string
+	// Constants is how many strings the table has, Others how many rules are run
+	// whatever the value.
+	Constants, Others int
+}
+
+// unit is the blocks of one rule: its body and, for a complete rule, the block
+// that takes its value.
+type unit struct {
+	from, to int
+	// tests are the strings that the body asks for, by path.
+	tests map[string]string
+}
+
+// pathSeparator joins paths to a key; keys with it in them are not dispatched on.
+const pathSeparator = "\x00"
+
+// unitsOf finds the rules among a function's blocks. A body begins by resetting
+// the rule's result; a chain of else branches is one block.
+func unitsOf(blocks []*ir.Block) []unit {
+	var units []unit
+	for i := 0; i < len(blocks); i++ {
+		if len(blocks[i].Stmts) == 0 {
+			continue
+		}
+		switch x := blocks[i].Stmts[0].(type) {
+		case *ir.BlockStmt:
+			units = append(units, unit{from: i, to: i + 1})
+		case *ir.ResetLocalStmt:
+			u := unit{from: i, to: i + 1}
+			if i+1 < len(blocks) && len(blocks[i+1].Stmts) == 2 {
+				if end, ok := blocks[i+1].Stmts[0].(*ir.IsDefinedStmt); ok && end.Source == x.Target {
+					u.to++
+				}
+			}
+			units = append(units, u)
+			i = u.to - 1
+		}
+	}
+	return units
+}
+
+// firstTests finds the comparisons of paths of the input with strings among the
+// first statements of a body, those that neither call nor repeat anything.
+func (s *scope) firstTests(b *ir.Block) map[string]string {
+	if s.owner == nil || len(s.owner.params) == 0 {
+		return nil
+	}
+	paths := map[ir.Local]string{ir.Local(s.owner.params[0]): ""}
+	tests := map[string]string{}
+	for _, stmt := range b.Stmts {
+		switch x := stmt.(type) {
+		case *ir.ResetLocalStmt:
+			delete(paths, x.Target)
+		case *ir.MakeNullStmt, *ir.MakeNumberIntStmt, *ir.MakeNumberRefStmt, *ir.IsDefinedStmt, *ir.IsArrayStmt, *ir.IsObjectStmt, *ir.IsSetStmt, *ir.NotEqualStmt:
+		case *ir.AssignVarStmt:
+			delete(paths, x.Target)
+			if from, ok := x.Source.Value.(ir.Local); ok {
+				if path, ok := paths[from]; ok {
+					paths[x.Target] = path
+				}
+			}
+		case *ir.DotStmt:
+			from, isLocal := x.Source.Value.(ir.Local)
+			path, known := paths[from]
+			key, isString := x.Key.Value.(ir.StringIndex)
+			delete(paths, x.Target)
+			if !isLocal || !known || !isString {
+				continue
+			}
+			step := s.string(int(key)).string()
+			if strings.Contains(step, pathSeparator) {
+				continue
+			}
+			if path != "" {
+				path += pathSeparator
+			}
+			paths[x.Target] = path + step
+		case *ir.EqualStmt:
+			for _, pair := range [2][2]ir.Operand{{x.A, x.B}, {x.B, x.A}} {
+				local, isLocal := pair[0].Value.(ir.Local)
+				constant, isString := pair[1].Value.(ir.StringIndex)
+				if !isLocal || !isString {
+					continue
+				}
+				path := paths[local]
+				if _, twice := tests[path]; path != "" && !twice {
+					tests[path] = s.string(int(constant)).string()
+				}
+			}
+		default:
+			return tests
+		}
+	}
+	return tests
+}

@@ -12,6 +12,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/ir"
@@ -79,6 +80,7 @@ type Program struct {
 	// foreign says that the plan calls built-ins which the engine has not itself.
 	foreign bool
 	data    Value
+	tables  []Table
 }
 
 // Compile compiles a plan. It refuses statements and operands that it does not
@@ -92,6 +94,9 @@ func Compile(plan *ir.Policy, opts Options) (p *Program, err error) {
 	c := newCompiler(plan, opts)
 	return c.compile()
 }
+
+// Tables are the dispatch tables that were made.
+func (p *Program) Tables() []Table { return slices.Clone(p.tables) }
 
 // Foreign reports whether an evaluation may call built-ins of OPA, which cannot
 // be interrupted.

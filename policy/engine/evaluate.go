@@ -20,9 +20,11 @@ type Outcome struct {
 	// Results are the query's results: objects from variable to value. They are
 	// only good until the outcome is released.
 	Results []Value
-	// Held says of each marked rule whether it held, as long.
-	Held []bool
-	m    *machine
+	// Held says of each marked rule whether it held, and Marked lists those that
+	// did in the order in which that was found, both as long.
+	Held   []bool
+	Marked []int32
+	m      *machine
 }
 
 // Release gives back what the evaluation used.
@@ -40,7 +42,7 @@ func (p *Program) Evaluate(e Evaluation) (Outcome, error) {
 	m.top = p.locals
 	m.frame[inputLocal], m.frame[dataLocal] = e.Input, p.data
 	runAll(p.plans, m)
-	return Outcome{Results: m.results, Held: m.held, m: m}, m.err
+	return Outcome{Results: m.results, Held: m.held, Marked: m.marked, m: m}, m.err
 }
 
 // Constant is the number of a collection that the program has put together once,

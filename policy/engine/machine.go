@@ -128,8 +128,10 @@ type machine struct {
 	generation uint32
 	last       uint32 // the highest generation given so far
 
-	held  []bool
-	keyed []mark
+	// held says of each rule whether it held, and marked lists those that did.
+	held   []bool
+	marked []int32
+	keyed  []mark
 	// conflicts are those of keys that may not be read.
 	conflicts []keyConflict
 
@@ -165,18 +167,20 @@ func (p *Program) machine(meter Meter) *machine {
 		m.held = make([]bool, p.rules)
 	}
 	m.held = m.held[:p.rules]
-	clear(m.held)
 	return m
 }
 
 // release forgets what the evaluation built, and keeps the room for the next.
 func (m *machine) release() {
 	clear(m.stack[:min(m.top, len(m.stack))])
+	for _, rule := range m.marked {
+		m.held[rule] = false
+	}
 	clear(m.keyed)
 	clear(m.results)
 	clear(m.conflicts)
 	*m = machine{
-		stack: m.stack, memos: m.memos, last: m.last, held: m.held[:0], keyed: m.keyed[:0], results: m.results[:0], conflicts: m.conflicts[:0],
+		stack: m.stack, memos: m.memos, last: m.last, held: m.held[:0], marked: m.marked[:0], keyed: m.keyed[:0], results: m.results[:0], conflicts: m.conflicts[:0],
 		collections: m.collections, values: m.values,
 	}
 	m.collections.reset()
@@ -214,6 +218,14 @@ func (m *machine) call(f *function, args []operand) (Value, signal) {
 		m.frame = outer
 	}
 	return m.ret, s
+}
+
+// mark says that a rule held.
+func (m *machine) mark(rule int) {
+	if !m.held[rule] {
+		m.held[rule] = true
+		m.marked = append(m.marked, int32(rule))
+	}
 }
 
 // fail ends the evaluation with an error.
