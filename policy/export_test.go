@@ -6,3 +6,11 @@ import "context"
 func CompileInterpreted(ctx context.Context, mods []Module) (*Set, error) {
 	return compileSet(ctx, mods, false)
 }
+
+// ReadInputSlowly is ParseInput without the reader for ordinary documents.
+func ReadInputSlowly(raw []byte) (*Input, error) { return readInput(raw) }
+
+// SameDocument reports whether two inputs are the same to policies.
+func SameDocument(a, b *Input) bool {
+	return a.zoneID == b.zoneID && a.traceID == b.traceID && a.document().Compare(b.document()) == 0 && a.document().String() == b.document().String()
+}

@@ -84,6 +84,19 @@ func ParseInput(raw []byte) (*Input, error) {
 	if len(raw) > MaxInputBytes {
 		return nil, &InputError{Message: fmt.Sprintf("is %d bytes long; at most %d are accepted", len(raw), MaxInputBytes)}
 	}
+	kept := bytes.Clone(raw)
+	if v, ok := engine.ReadJSON(kept); ok && inputSchema.fits(v) {
+		return &Input{
+			raw: kept, compact: v,
+			zoneID:  v.Get("principal").Get("zone_id").Text(),
+			traceID: v.Get("context").Get("trace_id").Text(),
+		}, nil
+	}
+	return readInput(kept)
+}
+
+// readInput reads an input document that is unusual, or wrong, and says what is.
+func readInput(raw []byte) (*Input, error) {
 	p := inputParser{dec: jsontext.NewDecoder(bytes.NewBuffer(slices.Clip(raw)))}
 	v, err := p.value(1)
 	if err != nil {
@@ -102,7 +115,7 @@ func ParseInput(raw []byte) (*Input, error) {
 		return nil, &InputError{Message: err.Error()}
 	}
 	root := v.(map[string]any)
-	in := &Input{raw: bytes.Clone(raw), compact: compact}
+	in := &Input{raw: raw, compact: compact}
 	in.zoneID, _ = root["principal"].(map[string]any)["zone_id"].(string)
 	in.traceID, _ = root["context"].(map[string]any)["trace_id"].(string)
 	return in, nil
@@ -216,6 +229,40 @@ func syntaxError(err error) error {
 		return &InputError{Message: "is not valid JSON: it ends too early"}
 	}
 	return &InputError{Message: "is not valid JSON: " + err.Error()}
+}
+
+// fits reports whether check would find nothing.
+func (f *field) fits(v engine.Value) bool {
+	kind := v.Kind()
+	if kind == engine.Null && f.nullable {
+		return true
+	}
+	switch f.kind {
+	case kindString:
+		return kind == engine.String && f.checkString("", v.Text()) == nil
+	case kindBoolean:
+		return kind == engine.Boolean
+	case kindScalar:
+		return kind == engine.String || kind == engine.Number || kind == engine.Boolean
+	case kindStrings:
+		for i := range v.Len() {
+			if kind == engine.Array && v.Item(i).Kind() != engine.String {
+				return false
+			}
+		}
+		return kind == engine.Array
+	case kindArray:
+		return kind == engine.Array
+	case kindObject:
+		for _, c := range f.fields {
+			value := v.Get(c.name)
+			if value.Defined() && !c.fits(value) || !value.Defined() && c.required {
+				return false
+			}
+		}
+		return kind == engine.Object
+	}
+	return true
 }
 
 // check reports the first value at or below pointer that does not fit f.

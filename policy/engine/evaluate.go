@@ -44,20 +44,3 @@ func (p *Program) Evaluate(e Evaluation) (Outcome, error) {
 	runAll(p.plans, m)
 	return Outcome{Results: m.results, Held: m.held, Marked: m.marked, m: m}, m.err
 }
-
-// Constant is the number of a collection that the program has put together once,
-// from 1 on; 0 for any other value. It names one value for as long as the program.
-func (v Value) Constant() int {
-	if !v.isCollection() {
-		return 0
-	}
-	return int(v.collection().constant)
-}
-
-// Get is v[name], for an object.
-func (v Value) Get(name string) Value {
-	if v.k != objectKind {
-		return Value{}
-	}
-	return get(v, str(name))
-}

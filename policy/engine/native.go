@@ -94,7 +94,7 @@ func isKind(k kind) func(*machine, Value) Value {
 }
 
 func typeName(_ *machine, v Value) Value {
-	return str([...]string{"", "null", "boolean", "number", "string", "array", "object", "set"}[v.k])
+	return str(string(v.Kind()))
 }
 
 // member is x in xs.

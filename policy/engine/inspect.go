@@ -1,0 +1,57 @@
+package engine
+
+// Kind is a type of values, as JSON and Rego name them.
+type Kind string
+
+// The kinds, in Rego's order; Undefined is no value.
+const (
+	Undefined Kind = ""
+	Null      Kind = "null"
+	Boolean   Kind = "boolean"
+	Number    Kind = "number"
+	String    Kind = "string"
+	Array     Kind = "array"
+	Object    Kind = "object"
+	Set       Kind = "set"
+)
+
+var kinds = [...]Kind{Undefined, Null, Boolean, Number, String, Array, Object, Set}
+
+// Kind is the type of v.
+func (v Value) Kind() Kind { return kinds[v.k] }
+
+// Text is the string that v is, "" where it is none.
+func (v Value) Text() string {
+	if v.k != stringKind {
+		return ""
+	}
+	return v.string()
+}
+
+// Len is how many members an array, a set or an object has, 0 for others.
+func (v Value) Len() int {
+	if !v.isCollection() {
+		return 0
+	}
+	return len(v.collection().keys)
+}
+
+// Item is element i of an array.
+func (v Value) Item(i int) Value { return v.collection().keys[i] }
+
+// Get is v[name], for an object; undefined otherwise.
+func (v Value) Get(name string) Value {
+	if v.k != objectKind {
+		return Value{}
+	}
+	return get(v, str(name))
+}
+
+// Constant is the number of a collection that the program has put together once,
+// from 1 on; 0 for any other value. It names one value for as long as the program.
+func (v Value) Constant() int {
+	if !v.isCollection() {
+		return 0
+	}
+	return int(v.collection().constant)
+}
