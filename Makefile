@@ -13,7 +13,7 @@ RACE        := $(shell command -v gcc >/dev/null 2>&1 || command -v clang >/dev/
 # Everything is built alike, so that nothing is built twice.
 export GOFLAGS += -trimpath
 
-.PHONY: run build test lint bench fmt generate cross clean
+.PHONY: run build test lint bench conformance fmt generate cross clean
 
 run: build ## Build, start caracal dev, play the payments walk against it, and serve until interrupted
 	@CGO_ENABLED=0 examples/payments/run.sh "$(DATA)"
@@ -44,6 +44,9 @@ cross: ## Both binaries also build for other systems
 
 bench: build ## Measure beside peers, in one run, and write bench/RESULTS.md and README's table
 	cd bench && ../bin/caracal-bench --markdown RESULTS.md --svg plots --table ../README.md
+
+conformance: ## Run OPA's conformance cases against the compiled engine, and say how many
+	$(GO) test ./policy/engine -run TestConformance -count 1 -v
 
 fmt: ## Format the code
 	gofmt -w $$(git ls-files '*.go')

@@ -50,7 +50,7 @@ func entryQuery() ast.Body {
 	return ast.NewBody(ast.Equality.Expr(ast.NewTerm(entryRef.Copy()), ast.NewTerm(outputVar)))
 }
 
-// foldLimits bounds what is evaluated once, when a set is compiled.
+// foldLimits bounds what is evaluated once, when a set is compiled, in all.
 var foldLimits = Limits{Timeout: 100 * time.Millisecond, MaxMemory: 8 << 20}
 
 // newCompiled compiles what newTopdown has prepared. It fails where the plan has
@@ -72,7 +72,7 @@ func newCompiled(ctx context.Context, p *program, rules int) (*compiledEngine, e
 		Native:  unguarded,
 		Held:    heldBuiltin.Name,
 		Rules:   rules,
-		Fold:    func() engine.Meter { return newMeter(ctx, foldLimits) },
+		Fold:    newMeter(ctx, foldLimits),
 	})
 	if err != nil {
 		return nil, err

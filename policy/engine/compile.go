@@ -30,6 +30,9 @@ type compiler struct {
 }
 
 func newCompiler(plan *ir.Policy, opts Options) *compiler {
+	if opts.Fold == nil {
+		opts.Fold = &budget{bytes: 16 << 20}
+	}
 	return &compiler{
 		plan: plan, opts: opts,
 		program:  &Program{byPath: map[string]*function{}, rules: opts.Rules, strict: opts.Strict},
@@ -150,10 +153,7 @@ func (b *budget) Charge(bytes int64) error {
 // fold calls a function that depends on nothing, once for all inputs. One that
 // fails or takes long is left to each evaluation.
 func (c *compiler) fold(f *function) {
-	m := &machine{program: c.program, meter: &budget{bytes: 16 << 20}}
-	if c.opts.Fold != nil {
-		m.meter = c.opts.Fold()
-	}
+	m := &machine{program: c.program, meter: c.opts.Fold}
 	m.memos = make([]memo, len(c.program.functions))
 	m.last, m.generation = 1, 1
 	m.held = make([]bool, c.opts.Rules)

@@ -58,10 +58,10 @@ type Options struct {
 	Held string
 	// Rules is how many rules are marked.
 	Rules int
-	// Fold makes the meter of what is evaluated at compile time, once for each
-	// rule that does not depend on the input; a rule that it stops is left to
-	// each evaluation. nil for a bound on steps and on the engine's own memory.
-	Fold func() Meter
+	// Fold is the meter of all that is evaluated at compile time, which is each
+	// rule that does not depend on the input; rules that it stops are left to each
+	// evaluation. nil for a bound on steps and on the engine's own memory.
+	Fold Meter
 	// Strict makes errors of built-ins end the evaluation. Otherwise, as in OPA,
 	// the call is undefined.
 	Strict bool
