@@ -99,12 +99,6 @@ func (m *machine) clone(v Value) Value {
 	return out
 }
 
-// text keeps a string that was built.
-func (m *machine) text(s string) Value {
-	m.charge(int64(len(s)))
-	return str(s)
-}
-
 // merge is the object of what a and b have; below a key that both have, their
 // objects are merged. Where one of the two is no object, a's value stands.
 func (m *machine) merge(a, b Value) Value {

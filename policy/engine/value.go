@@ -86,8 +86,6 @@ func (v Value) collection() *collection { return (*collection)(v.p) }
 
 func (v Value) isCollection() bool { return v.k >= arrayKind }
 
-func (v Value) isTrue() bool { return v.k == boolKind && v.n != 0 }
-
 func (v Value) isFalse() bool { return v.k == boolKind && v.n == 0 }
 
 // equal is Rego's equality: numbers by what they are, not how they are written.
