@@ -76,6 +76,19 @@ var arithmetic = map[string]func(a, b int64) (int64, bool){
 		high, low := bits.Mul64(uint64(a), uint64(b))
 		return int64(low), high == 0 && low < 1<<63
 	},
+	// Larger quotients are of floating point in OPA.
+	ast.Divide.Name: func(a, b int64) (int64, bool) {
+		if b == 0 || a == 0 || a != int64(int32(a)) || b != int64(int32(b)) {
+			return 0, false
+		}
+		return a / b, a%b == 0
+	},
+	ast.Rem.Name: func(a, b int64) (int64, bool) {
+		if b == 0 {
+			return 0, false
+		}
+		return a % b, true
+	},
 }
 
 // comparison looks whether to go on before values that take long to compare.
