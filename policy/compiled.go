@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -24,19 +22,7 @@ type compiledEngine struct {
 	runner  runner
 	// results are those of constants, which most results are, by what determines
 	// the whole of them.
-	// The map is copied to add to it.
-	results atomic.Pointer[map[resultKey]*Result]
-	adding  sync.Mutex
-}
-
-// maxKnown bounds how many results a set remembers.
-const maxKnown = 256
-
-// resultKey is the number of a constant and the rules that held, in the order in
-// which that was found, four bytes each.
-type resultKey struct {
-	constant int
-	held     string
+	results results
 }
 
 // outputVar is the variable that the entry point's value is bound to.
@@ -77,18 +63,7 @@ func newCompiled(ctx context.Context, p *program, rules int) (*compiledEngine, e
 	if err != nil {
 		return nil, err
 	}
-	e := &compiledEngine{program: program}
-	e.results.Store(&map[resultKey]*Result{})
-	return e, nil
-}
-
-// keep adds a result to those that are known.
-func (e *compiledEngine) keep(key resultKey, r Result) {
-	e.adding.Lock()
-	defer e.adding.Unlock()
-	more := maps.Clone(*e.results.Load())
-	more[key] = &r
-	e.results.Store(&more)
+	return &compiledEngine{program: program}, nil
 }
 
 // builtinFunc finds what a compiled policy calls by that name.
@@ -170,22 +145,14 @@ func (e *compiledEngine) run(in *Input, m *meter) (o outcome, err error) {
 	}
 	value := found.Results[0].Get(string(outputVar))
 	if n := value.Constant(); n > 0 {
-		known := *e.results.Load()
 		marks := unsafe.String((*byte)(unsafe.Pointer(unsafe.SliceData(found.Marked))), 4*len(found.Marked))
-		if r := known[resultKey{n, marks}]; r != nil {
+		if r := e.results.get(resultKey{n, marks}); r != nil {
 			return outcome{known: r}, nil
 		}
-		if len(known) < maxKnown {
-			o.keep = e.keeper(resultKey{n, strings.Clone(marks)})
-		}
+		o.keep = e.results.keeper(resultKey{n, strings.Clone(marks)})
 	}
 	o.value, o.held = value.AST(), slices.Clone(found.Held)
 	return o, nil
-}
-
-// keeper remembers a result under key.
-func (e *compiledEngine) keeper(key resultKey) func(Result) {
-	return func(r Result) { e.keep(key, r) }
 }
 
 // surroundings are those that OPA's built-ins see.

@@ -18,7 +18,6 @@ type options struct {
 	only                 []string
 	markdown, table, svg string
 	seed                 uint64
-	cerbos               string
 }
 
 // bench is one run.

@@ -1,0 +1,63 @@
+package policy
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+)
+
+// maxResults bounds how many results a set remembers.
+const maxResults = 1 << 14
+
+// resultKey is the number of a constant and the rules that held, in the order in
+// which that was found, four bytes each.
+type resultKey struct {
+	constant int
+	held     string
+}
+
+// results remembers what constants come to. Reading most of them takes no lock:
+// those that are new are few, and join the others a quarter at a time.
+type results struct {
+	settled atomic.Pointer[map[resultKey]*Result]
+	mu      sync.Mutex
+	recent  map[resultKey]*Result
+}
+
+// get gives a result, nil where there is none.
+func (c *results) get(k resultKey) *Result {
+	if settled := c.settled.Load(); settled != nil {
+		if r := (*settled)[k]; r != nil || len(*settled) >= maxResults {
+			return r
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.recent[k]
+}
+
+// keeper gives what remembers a result under k.
+func (c *results) keeper(k resultKey) func(Result) {
+	return func(r Result) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		settled := map[resultKey]*Result{}
+		if known := c.settled.Load(); known != nil {
+			settled = *known
+		}
+		if len(settled) >= maxResults {
+			return
+		}
+		if c.recent == nil {
+			c.recent = map[resultKey]*Result{}
+		}
+		c.recent[k] = &r
+		if len(c.recent) > len(settled)/4 {
+			all := make(map[resultKey]*Result, len(settled)+len(c.recent))
+			maps.Copy(all, settled)
+			maps.Copy(all, c.recent)
+			c.settled.Store(&all)
+			clear(c.recent)
+		}
+	}
+}
