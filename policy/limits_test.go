@@ -166,3 +166,15 @@ func TestReplacedBuiltins(t *testing.T) {
 		}
 	}
 }
+
+// Work inside a single call of a built-in counts too: a loop of few turns that
+// each go through much does not run on past its time.
+func TestTimeoutEndsLoopsOfLongCalls(t *testing.T) {
+	s := compile(t, deciding(`some x in input.context.actor_claims.many; x in input.context.actor_claims.others`))
+	var many, others []any
+	for i := range 30000 {
+		many, others = append(many, i), append(others, -i-1)
+	}
+	in := input(t, set("context.actor_claims.many", many), set("context.actor_claims.others", others))
+	wantFailure(t, s.Evaluate(context.Background(), in, roomy), policy.ReasonTimeout)
+}

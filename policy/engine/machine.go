@@ -139,7 +139,7 @@ type machine struct {
 	results []Value // of the query
 	meter   Meter
 	err     error
-	steps   int
+	fuel    int // steps until the meter is asked
 
 	collections slab[collection]
 	values      slab[Value]
@@ -236,11 +236,38 @@ func (m *machine) fail(err error) signal {
 	return failed
 }
 
-// step counts a turn of a loop or a call, and looks now and then whether to go on.
+// fullTank is how many steps pass between two questions to the meter.
+const fullTank = 32
+
+// step counts a turn of a loop or a call, and asks now and then whether to go on.
 func (m *machine) step() bool {
-	if m.steps++; m.steps&31 == 0 && m.meter != nil && m.meter.Cancelled() {
-		m.fail(errStopped)
-		return false
+	if m.fuel--; m.fuel > 0 {
+		return true
+	}
+	return m.refuel()
+}
+
+// spend counts the work of going through n values.
+func (m *machine) spend(n int) bool {
+	if m.fuel -= n / 8; m.fuel > 0 {
+		return true
+	}
+	return m.refuel()
+}
+
+// refuel asks the meter whether to go on, more often the more was spent: a meter
+// looks at the clock at one in so many questions.
+func (m *machine) refuel() bool {
+	questions := min(1-m.fuel/fullTank, fullTank+1)
+	m.fuel = fullTank
+	if m.meter == nil {
+		return true
+	}
+	for range questions {
+		if m.meter.Cancelled() {
+			m.fail(errStopped)
+			return false
+		}
 	}
 	return true
 }

@@ -24,7 +24,7 @@ var natives = map[string]native{
 	ast.LessThanEq.Name:      {two: comparison(func(a, b Value) bool { return compare(a, b) <= 0 })},
 	ast.GreaterThan.Name:     {two: comparison(func(a, b Value) bool { return compare(a, b) > 0 })},
 	ast.GreaterThanEq.Name:   {two: comparison(func(a, b Value) bool { return compare(a, b) >= 0 })},
-	ast.Member.Name:          {two: func(_ *machine, a, b Value) Value { return boolean(member(a, b)) }},
+	ast.Member.Name:          {two: member},
 	ast.MemberWithKey.Name:   {three: func(_ *machine, k, v, c Value) Value { return boolean(memberAt(k, v, c)) }},
 	ast.Count.Name:           {one: count},
 	ast.StartsWith.Name:      {two: onStrings(strings.HasPrefix)},
@@ -91,11 +91,10 @@ var arithmetic = map[string]func(a, b int64) (int64, bool){
 	},
 }
 
-// comparison looks whether to go on before values that take long to compare.
+// comparison counts the work of comparing collections.
 func comparison(f func(a, b Value) bool) func(*machine, Value, Value) Value {
 	return func(m *machine, a, b Value) Value {
-		if a.isCollection() && a.k == b.k && min(parts(a), parts(b)) > 1<<10 && m.meter != nil && m.meter.Cancelled() {
-			m.fail(errStopped)
+		if a.isCollection() && a.k == b.k && !m.spend(int(min(parts(a), parts(b)))) {
 			return Value{}
 		}
 		return boolean(f(a, b))
@@ -111,24 +110,27 @@ func typeName(_ *machine, v Value) Value {
 }
 
 // member is x in xs.
-func member(x, xs Value) bool {
-	switch xs.k {
-	case setKind:
-		return xs.collection().find(x) >= 0
-	case arrayKind:
-		for _, item := range xs.collection().keys {
-			if equal(item, x) {
-				return true
-			}
-		}
-	case objectKind:
-		for _, item := range xs.collection().vals {
-			if equal(item, x) {
-				return true
-			}
+func member(m *machine, x, xs Value) Value {
+	if !xs.isCollection() {
+		return falseValue
+	}
+	c := xs.collection()
+	if xs.k == setKind {
+		return boolean(c.find(x) >= 0)
+	}
+	items := c.keys
+	if xs.k == objectKind {
+		items = c.vals
+	}
+	if !m.spend(len(items)) {
+		return Value{}
+	}
+	for i := range items {
+		if equal(items[i], x) {
+			return trueValue
 		}
 	}
-	return false
+	return falseValue
 }
 
 // memberAt is k, v in xs.
@@ -208,8 +210,8 @@ func byteOf(s string, n int64) int {
 
 // extreme is max, or min for -1, of an array or a set that is not empty.
 func extreme(sign int) func(*machine, Value) Value {
-	return func(_ *machine, v Value) Value {
-		if v.k != arrayKind && v.k != setKind || len(v.collection().keys) == 0 {
+	return func(m *machine, v Value) Value {
+		if v.k != arrayKind && v.k != setKind || len(v.collection().keys) == 0 || !m.spend(v.Len()) {
 			return Value{}
 		}
 		keys := v.collection().keys
@@ -289,6 +291,9 @@ func setAnd(m *machine, a, b Value) Value {
 		return Value{}
 	}
 	out := m.make(setKind, 0)
+	if !m.spend(a.Len()) {
+		return Value{}
+	}
 	for _, item := range a.collection().keys {
 		if b.collection().find(item) >= 0 && !m.add(out, item) {
 			return Value{}
