@@ -110,6 +110,8 @@ func (a *app) progress(total int64, what string) *progressbar.ProgressBar {
 	if f, ok := a.errs.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		out = f
 	}
-	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription(what),
+	// With an interval of its own for spinning, the library reads the bar's state on
+	// a goroutine while others change it; without, it spins as progress is made.
+	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription(what), progressbar.OptionSetSpinnerChangeInterval(0),
 		progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(50*time.Millisecond), progressbar.OptionShowCount(), progressbar.OptionSetWidth(30))
 }
