@@ -24,7 +24,7 @@ const inputsKept = 256
 // input that was parsed before, and from bytes to bytes. Workloads that are not
 // compared with each other come one after another, so that the garbage
 // collector of one does not walk through the policies of another.
-func (b *bench) inProcess(ctx context.Context) error {
+func (b *bench) inProcess(ctx context.Context, _ time.Time) error {
 	b.report.Note("In process, every peer runs on one processor, collection of its garbage included, over inputs that differ.")
 	total, kept := 0, b.bodies(workload.Find("A"), 1000)
 	for _, raw := range kept {

@@ -1,6 +1,5 @@
 // Command caracal-bench compares what a decision costs here with its peers, in
-// one run: the same policies and the same inputs, in one process and over HTTP
-// on loopback.
+// one run: the same policies and the same inputs, in one process.
 package main
 
 import (
@@ -15,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caracalai/caracald/bench/report"
-	"github.com/caracalai/caracald/bench/server"
 )
 
 var errUsage = errors.New("usage")
@@ -59,7 +57,6 @@ func newCommand() *cobra.Command {
 	f.StringVar(&o.table, "table", "", "write the table of targets into this `file`, between <!-- measured --> and <!-- /measured -->")
 	f.StringVar(&o.svg, "svg", "", "write plots to this `directory`")
 	f.Uint64Var(&o.seed, "seed", 1, "of the inputs")
-	cmd.AddCommand(server.Command())
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	return cmd
 }
@@ -67,10 +64,9 @@ func newCommand() *cobra.Command {
 func long() string {
 	var b strings.Builder
 	b.WriteString(`Measures decisions of this project beside peers that have an equivalent policy: OPA as
-a library and as a server, net/http over OPA, cedar-go, a function written by hand, and a
-bare fasthttp handler, which is the ceiling. Servers are processes of their own on
-loopback, and end with the run. Peers take turns in rounds; each figure is the median of
-the rounds, with the least and the most. A run fails when peers disagree about a decision.
+a library, cedar-go, and a function written by hand. Peers take turns in rounds; each
+figure is the median of the rounds, with the least and the most. A run fails when peers
+disagree about a decision.
 
 The ratios of --json, each the median over the rounds:
 

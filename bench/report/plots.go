@@ -36,23 +36,6 @@ func (r *Report) plots() []plot {
 	}
 	bars("evaluate.svg", "Evaluate workload A, input parsed before (µs, less is better)", "in process", "A", "evaluate", "time", 1000)
 	bars("bytes.svg", "Workload A from bytes to bytes (µs, less is better)", "in process", "A", "bytes to bytes", "time", 1000)
-	bars("http.svg", "Decisions per second over HTTP, 16 connections (more is better)", "http, saturated", "A", "decide", "rate", 1)
-	if len(r.Curves) > 0 {
-		title := "Latency over HTTP at a fixed rate, counted from when a request was due (ms)"
-		plots = append(plots, plot{"latency.svg", title, func() (*charts.Painter, error) {
-			var names, labels []string
-			var values [][]float64
-			for _, c := range r.Curves {
-				names, values = append(names, c.Name), append(values, c.Values)
-			}
-			for _, q := range Quantiles {
-				labels = append(labels, fmt.Sprintf("p%g", q))
-			}
-			return charts.LineRender(values, charts.SVGOutputOptionFunc(), charts.DimensionsOptionFunc(800, 400), legible,
-				charts.TitleTextOptionFunc(title), charts.XAxisLabelsOptionFunc(labels),
-				charts.LegendOptionFunc(charts.LegendOption{SeriesNames: names, Offset: charts.OffsetStr{Top: "30"}}))
-		}})
-	}
 	return plots
 }
 

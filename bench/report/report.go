@@ -52,20 +52,8 @@ type Report struct {
 	// Notes are what a reader has to know of how this run was made.
 	Notes []string `json:"notes"`
 
-	// Curves are distributions to draw.
-	Curves []Curve `json:"-"`
-
 	index map[Key]*Row
 }
-
-// Curve is a distribution of latencies: for each of Quantiles, in milliseconds.
-type Curve struct {
-	Name   string
-	Values []float64
-}
-
-// Quantiles are those that curves have.
-var Quantiles = []float64{50, 75, 90, 95, 99, 99.5, 99.9}
 
 // Machine is where it ran.
 type Machine struct {
