@@ -164,7 +164,7 @@ func (m *machine) foreign(name string, impl topdown.BuiltinFunc, relation bool, 
 	}
 	terms := make([]*ast.Term, len(args))
 	for i := range args {
-		if terms[i] = args[i].of(m).term(); terms[i] == nil {
+		if terms[i] = args[i].of(m).term(shared); terms[i] == nil {
 			return leave
 		}
 	}

@@ -47,7 +47,7 @@ func newCompiler(plan *ir.Policy, opts Options) *compiler {
 func (c *compiler) compile() (*Program, error) {
 	p := c.program
 	if c.projected = projectable(c.plan); !c.projected {
-		p.input.slot, p.slots = 0, 1
+		p.input.slot, p.input.whole, p.slots = 0, true, 1
 	}
 	data := ast.Value(ast.NewObject())
 	if c.opts.Data != nil {

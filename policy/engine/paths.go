@@ -15,7 +15,10 @@ import (
 type inputNode struct {
 	name Value
 	// slot is that of the value at this place, -1 where only what is below is read.
-	slot     int
+	slot int
+	// whole says that all of the value is read, not only its kind and what it is
+	// where it is no collection.
+	whole    bool
 	children []*inputNode
 }
 
@@ -41,14 +44,16 @@ func (n *inputNode) fill(slots []Value, v Value) {
 	}
 }
 
-// Inputs lists the paths of the input that an evaluation may read, sorted; what is
-// read whole stands for all below it, and the empty path for everything.
+// Inputs lists the paths of the input that an evaluation may read, sorted. The
+// empty path stands for everything.
 func (p *Program) Inputs() [][]string {
 	var all [][]string
 	var walk func(n *inputNode, path []string)
 	walk = func(n *inputNode, path []string) {
 		if n.slot >= 0 {
 			all = append(all, slices.Clone(path))
+		}
+		if n.whole {
 			return
 		}
 		for _, c := range n.children {
@@ -124,7 +129,11 @@ func (s *scope) path(l ir.Local) ([]string, bool) {
 }
 
 // slot is where the value at a path of the input is.
-func (s *scope) slot(path []string) operand {
+func (s *scope) slot(path []string) operand { return s.slotAt(path, true) }
+
+// slotAt is slot for one of whose value all is read, or only its kind and, where
+// it is no collection, what it is.
+func (s *scope) slotAt(path []string, whole bool) operand {
 	if s.owner != nil {
 		s.owner.impure = true
 	}
@@ -136,7 +145,35 @@ func (s *scope) slot(path []string) operand {
 		n.slot = s.program.slots
 		s.program.slots++
 	}
+	n.whole = n.whole || whole
 	return operand{at: firstSlot - n.slot}
+}
+
+// shallow is the operand of a statement that looks no deeper into a collection
+// than at its kind.
+func (s *scope) shallow(o ir.Operand) operand {
+	if l, ok := o.Value.(ir.Local); ok {
+		if path, ok := s.path(l); ok {
+			return s.slotAt(path, false)
+		}
+	}
+	return s.operand(o)
+}
+
+// scalar is the operand of a comparison with other.
+func (s *scope) scalar(o, other ir.Operand) operand {
+	if with := s.constantOf(other); with.k != undefined && with.k < arrayKind {
+		return s.shallow(o)
+	}
+	return s.operand(o)
+}
+
+// constantOf is the constant that an operand is, undefined where it is none.
+func (s *scope) constantOf(o ir.Operand) Value {
+	if l, ok := o.Value.(ir.Local); ok {
+		return s.consts[int(l)]
+	}
+	return s.operand(o).value
 }
 
 // require ends the block where a slot is undefined, unless a statement that was
@@ -168,7 +205,7 @@ func (s *scope) dotInput(x *ir.DotStmt) bool {
 			return true
 		}
 	}
-	s.require(s.slot(path))
+	s.require(s.slotAt(path, false))
 	return true
 }
 

@@ -99,7 +99,7 @@ func (s *scope) statement(b *ir.Block, stmt ir.Stmt) {
 }
 
 func (s *scope) isKind(source ir.Operand, k kind) {
-	o := s.operand(source)
+	o := s.shallow(source)
 	s.emit(func(m *machine) signal {
 		if o.of(m).k != k {
 			return leave
@@ -109,7 +109,7 @@ func (s *scope) isKind(source ir.Operand, k kind) {
 }
 
 func (s *scope) equality(x, y ir.Operand, want bool) {
-	a, b := s.operand(x), s.operand(y)
+	a, b := s.scalar(x, y), s.scalar(y, x)
 	if a.constant() {
 		a, b = b, a
 	}
