@@ -66,6 +66,12 @@ func (s *Set) ReadInput(raw []byte, in *Input) error {
 	return nil
 }
 
+// Hold makes in what another input is, which has all of its document.
+func (in *Input) Hold(whole *Input) {
+	in.raw, in.program, in.parsed = whole.raw, nil, whole
+	in.zoneID, in.traceID = whole.zoneID, whole.traceID
+}
+
 // Release lets go of the document that a set has read into in.
 func (in *Input) Release() {
 	in.reading.Reset()
