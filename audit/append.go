@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -133,6 +134,10 @@ func (s *Spool) run() {
 // one fsync and tend to come back together; without waiting they would split
 // into two halves that take turns, each waiting for two fsyncs.
 func (s *Spool) gather(timer *time.Timer) {
+	if s.durability == SyncNone {
+		s.yield()
+		return
+	}
 	if s.durability != SyncGroup || s.groupDelay < 0 || s.lastGroup < 2 {
 		return
 	}
@@ -154,6 +159,24 @@ func (s *Spool) gather(timer *time.Timer) {
 			s.mu.Unlock()
 			return
 		}
+	}
+}
+
+// yield lets those go first who are about to append: a write for each record
+// costs more than all else about it. Nobody waits for it where there is nothing
+// else to do.
+func (s *Spool) yield() {
+	const most = 4
+	before := 0
+	for range most {
+		s.mu.Lock()
+		n := len(s.queue)
+		s.mu.Unlock()
+		if n == before {
+			return
+		}
+		before = n
+		runtime.Gosched()
 	}
 }
 

@@ -3,7 +3,6 @@ package daemon
 import (
 	"bytes"
 	"context"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -191,9 +190,9 @@ func (d *Daemon) run(ctx context.Context, snap *snapshot, in *policy.Input) (a *
 // appendAnswer encodes an answer of /v1/decide.
 func (out *decided) appendAnswer(b []byte, rq *request) []byte {
 	b = out.AppendJSON(append(b, '{'))
-	b = append(b, `,"request_id":`...)
-	b = strconv.AppendQuote(b, rq.id) // plain ASCII
-	b = append(b, `,"decision_id":"`...)
+	b = append(b, `,"request_id":"`...)
+	b = append(b, rq.id...) // plain ASCII
+	b = append(b, `","decision_id":"`...)
 	b = append(b, out.id[:]...)
 	b = append(b, '"')
 	return append(b, out.snap.identity...)
