@@ -23,9 +23,11 @@ func (f *Field) allows(k kind) bool {
 
 // Fits reports whether v is what f says.
 func (f *Field) Fits(v Value) bool {
-	if !f.allows(v.k) {
-		return false
-	}
+	return f.allows(v.k) && f.holds(v)
+}
+
+// holds is Fits for a value of a kind that f allows.
+func (f *Field) holds(v Value) bool {
 	switch v.k {
 	case stringKind:
 		return f.Text == nil || f.Text(v.string())

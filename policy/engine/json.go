@@ -88,6 +88,9 @@ func (r *reader) space() {
 
 // next is the first byte that is not space, 0 at the end.
 func (r *reader) next() byte {
+	if r.at < len(r.raw) && r.raw[r.at] > ' ' {
+		return r.raw[r.at]
+	}
 	r.space()
 	if r.at == len(r.raw) {
 		return 0

@@ -255,7 +255,7 @@ func (d *Reading) spot(s *spot, depth int) bool {
 	switch {
 	case s.whole || s.slot >= 0 && k < arrayKind:
 		v, ok := r.value(depth)
-		if !ok || s.field != nil && !s.field.Fits(v) {
+		if !ok || s.field != nil && !s.field.holds(v) {
 			return false
 		}
 		s.node.fill(d.slots, v)
