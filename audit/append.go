@@ -274,12 +274,13 @@ func (s *Spool) write(group []*pending, gaps [][]byte) error {
 
 // turn ends the active segment and begins the next.
 func (s *Spool) turn() error {
-	if err := s.syncActive(); err != nil {
-		return err
-	}
+	s.mu.Lock()
+	s.segments[len(s.segments)-1].full = time.Now()
+	s.mu.Unlock()
 	if err := s.beginSegment(); err != nil {
 		return err
 	}
+	s.noteFull()
 	// What was acknowledged up to the end can go now.
 	s.mu.Lock()
 	acked := s.acked
@@ -290,7 +291,8 @@ func (s *Spool) turn() error {
 	return nil
 }
 
-// syncActive makes what SyncNone left to the operating system durable.
+// syncActive makes what SyncNone left to the operating system durable, as far as
+// it is in the active segment.
 func (s *Spool) syncActive() error {
 	if s.durability != SyncNone {
 		return nil
