@@ -248,7 +248,7 @@ func (s *Spool) release() error {
 	}
 	errs = append(errs, s.reader.close())
 	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
+		errs = append(errs, unlockFile(s.lock))
 	}
 	return errors.Join(errs...)
 }
