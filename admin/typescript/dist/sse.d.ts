@@ -9,6 +9,7 @@ export interface ServerSentEvent {
 /**
  * Reads a stream of server-sent events, as the HTML standard describes it:
  * lines end with LF, CR or CRLF, comments are skipped, and an event that the end
- * of the stream cut off is none. `onBytes` is told of all that comes, comments too.
+ * of the stream cut off is none. `next` gives the bytes, undefined at the end; `onId` is
+ * told of an id that comes without data, which says where the stream stands.
  */
-export declare function readEvents(chunks: ReadableStreamDefaultReader<Uint8Array>, onBytes: () => void): AsyncGenerator<ServerSentEvent, void, undefined>;
+export declare function readEvents(next: () => Promise<Uint8Array | undefined>, onId: (id: string) => void): AsyncGenerator<ServerSentEvent, void, undefined>;

@@ -3,21 +3,22 @@ const maxLine = 32 << 20;
 /**
  * Reads a stream of server-sent events, as the HTML standard describes it:
  * lines end with LF, CR or CRLF, comments are skipped, and an event that the end
- * of the stream cut off is none. `onBytes` is told of all that comes, comments too.
+ * of the stream cut off is none. `next` gives the bytes, undefined at the end; `onId` is
+ * told of an id that comes without data, which says where the stream stands.
  */
-export async function* readEvents(chunks, onBytes) {
+export async function* readEvents(next, onId) {
     const decoder = new TextDecoder(); // takes the byte order mark off
     let rest = "";
     let id = "";
+    let told = "";
     let type = "";
     let data = [];
     for (;;) {
-        const { done, value } = await chunks.read();
-        if (done) {
+        const chunk = await next();
+        if (chunk === undefined) {
             return;
         }
-        onBytes();
-        rest += decoder.decode(value, { stream: true });
+        rest += decoder.decode(chunk, { stream: true });
         const { lines, left } = split(rest);
         rest = left;
         if (rest.length > maxLine) {
@@ -28,6 +29,10 @@ export async function* readEvents(chunks, onBytes) {
                 if (data.length > 0) {
                     yield { id, event: type === "" ? "message" : type, data: data.join("\n") };
                 }
+                else if (id !== told) {
+                    onId(id);
+                }
+                told = id;
                 type = "";
                 data = [];
                 continue;

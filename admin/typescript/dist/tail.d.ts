@@ -5,10 +5,10 @@ export type TailEvent = AuditEvent & {
     readonly lastEventId: string;
 };
 declare const path = "/v1/zones/{zone}/audit/tail";
-/** Which events a tail gives. */
+/** Which events a tail gives; all without it. */
 export type TailFilter = Omit<QueryOf<typeof path>, "since_id">;
-/** How a tail is followed. */
-export interface TailOptions {
+/** Which events a tail gives, and how it is followed. */
+export interface TailOptions extends TailFilter {
     /** Ends the tail, which then rejects with the signal's reason. */
     signal?: AbortSignal | undefined;
     /** Begins after this event; without it, with what comes from now on. "0" begins with the oldest. */
@@ -29,5 +29,5 @@ export interface TailOptions {
  * Follows a zone's audit. A stream that is lost is opened again, after the last
  * event that was given, so that none is missed or comes twice.
  */
-export declare function tail(operations: Operations, zone: string, filter: TailFilter, options: TailOptions): AsyncGenerator<TailEvent, void, undefined>;
+export declare function tail(operations: Operations, zone: string, options: TailOptions): AsyncGenerator<TailEvent, void, undefined>;
 export {};

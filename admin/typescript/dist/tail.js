@@ -9,17 +9,17 @@ const defaultIdleTimeoutMs = 45_000;
  * Follows a zone's audit. A stream that is lost is opened again, after the last
  * event that was given, so that none is missed or comes twice.
  */
-export async function* tail(operations, zone, filter, options) {
+export async function* tail(operations, zone, options) {
     const idleMs = count("idleTimeoutMs", options.idleTimeoutMs, defaultIdleTimeoutMs);
     const backoff = new Backoff();
     let last = options.lastEventId ?? "";
     for (;;) {
         let failure;
         try {
-            for await (const event of follow(operations, zone, filter, options, last, idleMs)) {
+            for await (const event of follow(operations, zone, options, last, idleMs, (id) => (last = id))) {
                 backoff.reset();
-                last = event.lastEventId;
                 yield event;
+                last = event.lastEventId;
             }
         }
         catch (error) {
@@ -41,9 +41,10 @@ function isMendable(error) {
     return error instanceof AdminConnectionError && error.code !== "invalid_answer";
 }
 /** Gives the events of one stream, until it ends. */
-async function* follow(operations, zone, filter, options, last, idleMs) {
+async function* follow(operations, zone, options, last, idleMs, onId) {
     const call = { method: "GET", path: path.replace("{zone}", zone) };
-    const { response, deadline } = await operations.open(path, { path: { zone }, query: filter }, "text/event-stream", {
+    const query = { decision: options.decision, event_type: options.event_type };
+    const { response, deadline } = await operations.open(path, { path: { zone }, query }, "text/event-stream", {
         signal: options.signal,
         timeoutMs: options.timeoutMs,
         retries: 0, // the tail itself comes back, for as long as it takes
@@ -57,26 +58,26 @@ async function* follow(operations, zone, filter, options, last, idleMs) {
         throw new AdminConnectionError(call, "invalid_answer", `the answer is no stream of events, but ${type || "nothing"}`);
     }
     const reader = body.getReader();
+    const chunk = async () => {
+        deadline.within(idleMs); // only while waiting: how long an event is worked on is the caller's affair
+        try {
+            return (await deadline.wait(reader.read())).value;
+        }
+        catch (error) {
+            if (deadline.timedOut) {
+                throw new AdminConnectionError(call, "timeout", `nothing came within ${idleMs} ms`, error);
+            }
+            throw deadline.signal.aborted ? deadline.signal.reason : new AdminConnectionError(call, "network_error", "the stream broke off", error);
+        }
+        finally {
+            deadline.within(0);
+        }
+    };
     try {
         options.onState?.("open");
-        deadline.within(idleMs);
-        for await (const event of readEvents(reader, () => deadline.within(idleMs))) {
-            deadline.within(0); // how long the event is worked on is nobody's fault
+        for await (const event of readEvents(chunk, onId)) {
             yield read(call, event);
-            deadline.within(idleMs);
         }
-    }
-    catch (error) {
-        if (deadline.timedOut) {
-            throw new AdminConnectionError(call, "timeout", `nothing came within ${idleMs} ms`, error);
-        }
-        if (deadline.signal.aborted) {
-            throw deadline.signal.reason;
-        }
-        if (error instanceof AdminConnectionError || error instanceof RangeError) {
-            throw error;
-        }
-        throw new AdminConnectionError(call, "network_error", "the stream broke off", error);
     }
     finally {
         deadline.abort();

@@ -33,10 +33,10 @@ export class Transport {
         const backoff = new Backoff();
         for (;;) {
             const deadline = new Deadline(options.signal, this.settings.signal);
-            deadline.signal.throwIfAborted();
-            deadline.within(timeoutMs);
             let done = false;
             try {
+                deadline.signal.throwIfAborted();
+                deadline.within(timeoutMs);
                 const result = await attempt(deadline);
                 done = true;
                 return result;

@@ -11,11 +11,11 @@ export type TailEvent = AuditEvent & { readonly lastEventId: string };
 
 const path = "/v1/zones/{zone}/audit/tail";
 
-/** Which events a tail gives. */
+/** Which events a tail gives; all without it. */
 export type TailFilter = Omit<QueryOf<typeof path>, "since_id">;
 
-/** How a tail is followed. */
-export interface TailOptions {
+/** Which events a tail gives, and how it is followed. */
+export interface TailOptions extends TailFilter {
   /** Ends the tail, which then rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
   /** Begins after this event; without it, with what comes from now on. "0" begins with the oldest. */
@@ -39,17 +39,17 @@ const defaultIdleTimeoutMs = 45_000;
  * Follows a zone's audit. A stream that is lost is opened again, after the last
  * event that was given, so that none is missed or comes twice.
  */
-export async function* tail(operations: Operations, zone: string, filter: TailFilter, options: TailOptions): AsyncGenerator<TailEvent, void, undefined> {
+export async function* tail(operations: Operations, zone: string, options: TailOptions): AsyncGenerator<TailEvent, void, undefined> {
   const idleMs = count("idleTimeoutMs", options.idleTimeoutMs, defaultIdleTimeoutMs);
   const backoff = new Backoff();
   let last = options.lastEventId ?? "";
   for (;;) {
     let failure: unknown;
     try {
-      for await (const event of follow(operations, zone, filter, options, last, idleMs)) {
+      for await (const event of follow(operations, zone, options, last, idleMs, (id) => (last = id))) {
         backoff.reset();
-        last = event.lastEventId;
         yield event;
+        last = event.lastEventId;
       }
     } catch (error) {
       if (!isMendable(error)) {
@@ -75,13 +75,14 @@ function isMendable(error: unknown): boolean {
 async function* follow(
   operations: Operations,
   zone: string,
-  filter: TailFilter,
   options: TailOptions,
   last: string,
   idleMs: number,
+  onId: (id: string) => void,
 ): AsyncGenerator<TailEvent, void, undefined> {
   const call = { method: "GET", path: path.replace("{zone}", zone) };
-  const { response, deadline } = await operations.open(path, { path: { zone }, query: filter }, "text/event-stream", {
+  const query = { decision: options.decision, event_type: options.event_type };
+  const { response, deadline } = await operations.open(path, { path: { zone }, query }, "text/event-stream", {
     signal: options.signal,
     timeoutMs: options.timeoutMs,
     retries: 0, // the tail itself comes back, for as long as it takes
@@ -95,25 +96,24 @@ async function* follow(
     throw new AdminConnectionError(call, "invalid_answer", `the answer is no stream of events, but ${type || "nothing"}`);
   }
   const reader: ReadableStreamDefaultReader<Uint8Array> = body.getReader();
+  const chunk = async (): Promise<Uint8Array | undefined> => {
+    deadline.within(idleMs); // only while waiting: how long an event is worked on is the caller's affair
+    try {
+      return (await deadline.wait(reader.read())).value;
+    } catch (error) {
+      if (deadline.timedOut) {
+        throw new AdminConnectionError(call, "timeout", `nothing came within ${idleMs} ms`, error);
+      }
+      throw deadline.signal.aborted ? deadline.signal.reason : new AdminConnectionError(call, "network_error", "the stream broke off", error);
+    } finally {
+      deadline.within(0);
+    }
+  };
   try {
     options.onState?.("open");
-    deadline.within(idleMs);
-    for await (const event of readEvents(reader, () => deadline.within(idleMs))) {
-      deadline.within(0); // how long the event is worked on is nobody's fault
+    for await (const event of readEvents(chunk, onId)) {
       yield read(call, event);
-      deadline.within(idleMs);
     }
-  } catch (error) {
-    if (deadline.timedOut) {
-      throw new AdminConnectionError(call, "timeout", `nothing came within ${idleMs} ms`, error);
-    }
-    if (deadline.signal.aborted) {
-      throw deadline.signal.reason;
-    }
-    if (error instanceof AdminConnectionError || error instanceof RangeError) {
-      throw error;
-    }
-    throw new AdminConnectionError(call, "network_error", "the stream broke off", error);
   } finally {
     deadline.abort();
     deadline.close();

@@ -177,7 +177,7 @@ describe("from a policy to its audit", () => {
     assert.deepEqual(lines.map((line) => JSON.parse(line)), events);
     const csv = await new Response(await admin.audit.export(zone, "csv", { limit: 1 })).text();
     assert.match(csv, /^id,zone_id,/);
-    const tail = admin.audit.tail(zone, {}, { lastEventId: "0" });
+    const tail = admin.audit.tail(zone, { lastEventId: "0" });
     const first = await tail.next();
     assert.ok(!first.done && first.value.lastEventId !== "");
     await tail.return();

@@ -2,7 +2,7 @@ import type { AuditEvent, AuditTrace } from "../models.js";
 import type { Operations, QueryOf } from "../operations.js";
 import type { CallOptions } from "../options.js";
 import { type ListQuery, type Page, type PageQuery } from "../pages.js";
-import { type TailEvent, type TailFilter, type TailOptions } from "../tail.js";
+import { type TailEvent, type TailOptions } from "../tail.js";
 declare const path = "/v1/zones/{zone}/audit";
 /** Which audit events are asked for. Times are RFC 3339; `since` is included, `until` is not. */
 export type AuditFilter = Omit<QueryOf<typeof path>, "limit" | "cursor" | "format">;
@@ -39,6 +39,6 @@ export declare class Audit {
      * connection is made again, and goes on after the last event that was given:
      * none is missed, none comes twice. A refusal ends it with an error.
      */
-    tail(zoneId: string, filter?: TailFilter, options?: TailOptions): AsyncGenerator<TailEvent, void, undefined>;
+    tail(zoneId: string, options?: TailOptions): AsyncGenerator<TailEvent, void, undefined>;
 }
 export {};

@@ -49,7 +49,7 @@ export class Audit {
      * connection is made again, and goes on after the last event that was given:
      * none is missed, none comes twice. A refusal ends it with an error.
      */
-    tail(zoneId, filter = {}, options = {}) {
-        return tail(this.#operations, zoneId, filter, options);
+    tail(zoneId, options = {}) {
+        return tail(this.#operations, zoneId, options);
     }
 }

@@ -3,7 +3,7 @@ import type { Operations, QueryOf } from "../operations.js";
 import type { CallOptions } from "../options.js";
 import { drain, iterate, type ListQuery, type Page, type PageQuery } from "../pages.js";
 import { bytesOf } from "../stream.js";
-import { tail, type TailEvent, type TailFilter, type TailOptions } from "../tail.js";
+import { tail, type TailEvent, type TailOptions } from "../tail.js";
 
 const path = "/v1/zones/{zone}/audit";
 
@@ -68,7 +68,7 @@ export class Audit {
    * connection is made again, and goes on after the last event that was given:
    * none is missed, none comes twice. A refusal ends it with an error.
    */
-  tail(zoneId: string, filter: TailFilter = {}, options: TailOptions = {}): AsyncGenerator<TailEvent, void, undefined> {
-    return tail(this.#operations, zoneId, filter, options);
+  tail(zoneId: string, options: TailOptions = {}): AsyncGenerator<TailEvent, void, undefined> {
+    return tail(this.#operations, zoneId, options);
   }
 }
