@@ -2,6 +2,7 @@
 export { NotLoadedError, type WaitOptions } from "./activation.js";
 export { AdminClient } from "./client.js";
 export { AdminApiError, AdminConnectionError, type ConnectionErrorCode, type FailedCall } from "./errors.js";
+export { parseExactly, stringifyExactly } from "./exact.js";
 export type * from "./models.js";
 export type { components, operations, paths } from "./openapi.js";
 export type { AdminClientOptions, CallOptions, FetchImpl, WriteOptions } from "./options.js";

@@ -2,3 +2,4 @@
 export { NotLoadedError } from "./activation.js";
 export { AdminClient } from "./client.js";
 export { AdminApiError, AdminConnectionError } from "./errors.js";
+export { parseExactly, stringifyExactly } from "./exact.js";

@@ -68,8 +68,8 @@ export type RequestOf<M extends Method, P extends PathOf<M>> = ([PathParameters<
 export declare class Operations {
     #private;
     constructor(transport: Transport);
-    /** Makes a call whose answer is JSON, or empty. */
-    call<M extends Method, P extends PathOf<M>>(method: M, path: P, request: RequestOf<M, P>, options?: WriteOptions): Promise<AnswerOf<M, P>>;
+    /** Makes a call whose answer is JSON, or empty. parse reads it. */
+    call<M extends Method, P extends PathOf<M>>(method: M, path: P, request: RequestOf<M, P>, options?: WriteOptions, parse?: (text: string) => unknown): Promise<AnswerOf<M, P>>;
     /** Makes a GET whose answer is text. */
     text<P extends PathOf<"get">>(path: P, request: RequestOf<"get", P>, accept: string, options?: CallOptions): Promise<string>;
     /** Makes a GET whose answer is bytes. */

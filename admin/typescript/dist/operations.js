@@ -1,4 +1,5 @@
 import { AdminConnectionError } from "./errors.js";
+import { stringifyExactly } from "./exact.js";
 /**
  * The operations of the API, typed by its OpenAPI document: a path, a parameter,
  * a body or an answer that the document does not have does not compile.
@@ -8,8 +9,8 @@ export class Operations {
     constructor(transport) {
         this.#transport = transport;
     }
-    /** Makes a call whose answer is JSON, or empty. */
-    async call(method, path, request, options = {}) {
+    /** Makes a call whose answer is JSON, or empty. parse reads it. */
+    async call(method, path, request, options = {}, parse = JSON.parse) {
         const call = wire(method, path, request, "application/json");
         return this.#transport.send(call, options, async (response) => {
             const text = await response.text();
@@ -17,7 +18,7 @@ export class Operations {
                 return undefined;
             }
             try {
-                return JSON.parse(text);
+                return parse(text);
             }
             catch (error) {
                 throw new AdminConnectionError(call, "invalid_answer", "the answer is not JSON", error);
@@ -46,7 +47,7 @@ function wire(method, path, request, accept) {
         method: method.toUpperCase(),
         path: fill(path, (request.path ?? {})),
         query: queryString((request.query ?? {})),
-        body: request.body,
+        body: request.body === undefined ? undefined : stringifyExactly(request.body),
         accept,
     };
 }

@@ -7,8 +7,8 @@ export interface WireCall {
     /** Below the API's URL, with parameters filled in and without the query. */
     readonly path: string;
     readonly query?: URLSearchParams | undefined;
-    /** The JSON body; undefined sends none. */
-    readonly body?: unknown;
+    /** The body, JSON; undefined sends none. */
+    readonly body?: string | undefined;
     /** Media type asked for. */
     readonly accept: string;
     readonly headers?: Record<string, string> | undefined;

@@ -67,7 +67,7 @@ export class Transport {
             signal: deadline.signal,
         };
         if (call.body !== undefined) {
-            init.body = JSON.stringify(call.body);
+            init.body = call.body;
         }
         const response = await deadline.wait(this.settings.fetch(url, init));
         if (response.status >= 200 && response.status <= 299) {

@@ -1,4 +1,5 @@
 import { AdminConnectionError } from "./errors.js";
+import { stringifyExactly } from "./exact.js";
 import type { paths } from "./openapi.js";
 import type { CallOptions, WriteOptions } from "./options.js";
 import type { Opened, Transport, WireCall } from "./transport.js";
@@ -57,12 +58,13 @@ export class Operations {
     this.#transport = transport;
   }
 
-  /** Makes a call whose answer is JSON, or empty. */
+  /** Makes a call whose answer is JSON, or empty. parse reads it. */
   async call<M extends Method, P extends PathOf<M>>(
     method: M,
     path: P,
     request: RequestOf<M, P>,
     options: WriteOptions = {},
+    parse: (text: string) => unknown = JSON.parse,
   ): Promise<AnswerOf<M, P>> {
     const call = wire(method, path, request, "application/json");
     return this.#transport.send(call, options, async (response) => {
@@ -71,7 +73,7 @@ export class Operations {
         return undefined as AnswerOf<M, P>;
       }
       try {
-        return JSON.parse(text) as AnswerOf<M, P>;
+        return parse(text) as AnswerOf<M, P>;
       } catch (error) {
         throw new AdminConnectionError(call, "invalid_answer", "the answer is not JSON", error);
       }
@@ -104,7 +106,7 @@ function wire(method: string, path: string, request: { path?: unknown; query?: u
     method: method.toUpperCase(),
     path: fill(path, (request.path ?? {}) as Record<string, string>),
     query: queryString((request.query ?? {}) as Record<string, unknown>),
-    body: request.body,
+    body: request.body === undefined ? undefined : stringifyExactly(request.body),
     accept,
   };
 }

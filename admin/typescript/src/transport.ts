@@ -10,8 +10,8 @@ export interface WireCall {
   /** Below the API's URL, with parameters filled in and without the query. */
   readonly path: string;
   readonly query?: URLSearchParams | undefined;
-  /** The JSON body; undefined sends none. */
-  readonly body?: unknown;
+  /** The body, JSON; undefined sends none. */
+  readonly body?: string | undefined;
   /** Media type asked for. */
   readonly accept: string;
   readonly headers?: Record<string, string> | undefined;
@@ -96,7 +96,7 @@ export class Transport {
       signal: deadline.signal,
     };
     if (call.body !== undefined) {
-      init.body = JSON.stringify(call.body);
+      init.body = call.body;
     }
     const response = await deadline.wait(this.settings.fetch(url, init));
     if (response.status >= 200 && response.status <= 299) {

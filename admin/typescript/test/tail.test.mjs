@@ -89,7 +89,7 @@ test("filters", async () => {
 
 test("a tail waits for a control plane that is away, and gives what happened meanwhile", async () => {
   const away = { is: false };
-  const proxy = await cutter(dev.apiUrl, () => (away.is ? 0 : 4_000));
+  const proxy = await cutter(dev.apiUrl, () => (away.is ? 0 : 30_000));
   const [last] = await take(admin.audit.tail(zone, { lastEventId: "0" }), 1);
   const all = await admin.audit.list(zone);
   const tail = client(proxy.url).audit.tail(zone, { lastEventId: last?.lastEventId });

@@ -30,8 +30,9 @@ export declare class Audit {
     byRequest(zoneId: string, requestId: string, options?: CallOptions): Promise<AuditEvent[]>;
     /**
      * Explains a request: what was decided, by which policies, and for each denial
-     * the input that was evaluated, which can be simulated. 404
-     * `request_not_found`, also in the moment before the daemon has shipped it.
+     * the input that was evaluated, which can be simulated as it is: numbers that
+     * JavaScript would round are sent as they were. 404 `request_not_found`, also in
+     * the moment before the daemon has shipped it.
      */
     explain(zoneId: string, requestId: string, options?: CallOptions): Promise<AuditTrace>;
     /**

@@ -1,3 +1,4 @@
+import { parseExactly } from "../exact.js";
 import { drain, iterate } from "../pages.js";
 import { bytesOf } from "../stream.js";
 import { tail } from "../tail.js";
@@ -38,11 +39,12 @@ export class Audit {
     }
     /**
      * Explains a request: what was decided, by which policies, and for each denial
-     * the input that was evaluated, which can be simulated. 404
-     * `request_not_found`, also in the moment before the daemon has shipped it.
+     * the input that was evaluated, which can be simulated as it is: numbers that
+     * JavaScript would round are sent as they were. 404 `request_not_found`, also in
+     * the moment before the daemon has shipped it.
      */
     explain(zoneId, requestId, options) {
-        return this.#operations.call("get", "/v1/zones/{zone}/audit/by-request/{request}/explain", { path: { zone: zoneId, request: requestId } }, options);
+        return this.#operations.call("get", "/v1/zones/{zone}/audit/by-request/{request}/explain", { path: { zone: zoneId, request: requestId } }, options, parseExactly);
     }
     /**
      * Follows a zone's events as they arrive, for as long as it is iterated. A lost

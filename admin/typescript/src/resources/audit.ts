@@ -1,3 +1,4 @@
+import { parseExactly } from "../exact.js";
 import type { AuditEvent, AuditTrace } from "../models.js";
 import type { Operations, QueryOf } from "../operations.js";
 import type { CallOptions } from "../options.js";
@@ -56,11 +57,12 @@ export class Audit {
 
   /**
    * Explains a request: what was decided, by which policies, and for each denial
-   * the input that was evaluated, which can be simulated. 404
-   * `request_not_found`, also in the moment before the daemon has shipped it.
+   * the input that was evaluated, which can be simulated as it is: numbers that
+   * JavaScript would round are sent as they were. 404 `request_not_found`, also in
+   * the moment before the daemon has shipped it.
    */
   explain(zoneId: string, requestId: string, options?: CallOptions): Promise<AuditTrace> {
-    return this.#operations.call("get", "/v1/zones/{zone}/audit/by-request/{request}/explain", { path: { zone: zoneId, request: requestId } }, options);
+    return this.#operations.call("get", "/v1/zones/{zone}/audit/by-request/{request}/explain", { path: { zone: zoneId, request: requestId } }, options, parseExactly);
   }
 
   /**
