@@ -15,13 +15,13 @@ type PathParameters<O> = O extends {
         path: infer V;
     };
 } ? V : never;
-/** A parameter that is undefined is left out, as one that is absent. */
+/** A parameter that is undefined or null is left out, as one that is absent. */
 type Query<O> = O extends {
     parameters: {
         query?: infer Q;
     };
 } ? {
-    [K in keyof Exclude<Q, undefined>]: Exclude<Q, undefined>[K] | undefined;
+    [K in keyof Exclude<Q, undefined>]: Exclude<Q, undefined>[K] | null | undefined;
 } : never;
 type Body<O> = O extends {
     requestBody: {

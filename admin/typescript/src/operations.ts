@@ -15,8 +15,8 @@ export type PathOf<M extends Method> = {
 type OperationOf<M extends Method, P extends PathOf<M>> = paths[P] extends Record<M, infer O> ? O : never;
 
 type PathParameters<O> = O extends { parameters: { path: infer V } } ? V : never;
-/** A parameter that is undefined is left out, as one that is absent. */
-type Query<O> = O extends { parameters: { query?: infer Q } } ? { [K in keyof Exclude<Q, undefined>]: Exclude<Q, undefined>[K] | undefined } : never;
+/** A parameter that is undefined or null is left out, as one that is absent. */
+type Query<O> = O extends { parameters: { query?: infer Q } } ? { [K in keyof Exclude<Q, undefined>]: Exclude<Q, undefined>[K] | null | undefined } : never;
 type Body<O> = O extends { requestBody: { content: { "application/json": infer B } } } ? B : never;
 
 type Success<R> = R extends { 200: infer A }

@@ -10,7 +10,7 @@ export interface PageQuery {
   /** The most items of the page, 1 to 500; 200 by default. */
   limit?: number | undefined;
   /** `next_cursor` of the page before; without it, the beginning. */
-  cursor?: string | undefined;
+  cursor?: string | null | undefined;
 }
 
 /** How much of a list is gone through. */

@@ -31,8 +31,9 @@ export async function* readEvents(
     if (chunk === undefined) {
       return;
     }
+    const searched = Math.max(0, rest.length - 1); // its end may be a CR
     rest += decoder.decode(chunk, { stream: true });
-    const { lines, left } = split(rest);
+    const { lines, left } = split(rest, searched);
     rest = left;
     if (rest.length > maxLine) {
       throw new RangeError(`a line has more than ${maxLine} characters`);
@@ -63,23 +64,18 @@ export async function* readEvents(
   }
 }
 
-/** Takes the whole lines off a text. A CR at its end may be half of a CRLF, and stays. */
-function split(text: string): { lines: string[]; left: string } {
+/**
+ * Takes the whole lines off a text, in which there is no end of a line before
+ * searched. A CR at its end may be half of a CRLF, and stays.
+ */
+function split(text: string, searched: number): { lines: string[]; left: string } {
   const lines: string[] = [];
+  const end = /\r\n|\r(?!$)|\n/g;
+  end.lastIndex = searched;
   let start = 0;
-  for (let i = nextEnd(text, 0); i >= 0; i = nextEnd(text, start)) {
-    if (text[i] === "\r" && i === text.length - 1) {
-      break;
-    }
-    lines.push(text.slice(start, i));
-    start = text[i] === "\r" && text[i + 1] === "\n" ? i + 2 : i + 1;
+  for (let at = end.exec(text); at !== null; at = end.exec(text)) {
+    lines.push(text.slice(start, at.index));
+    start = end.lastIndex;
   }
   return { lines, left: text.slice(start) };
-}
-
-/** Finds the next CR or LF from a place on, -1 where there is none. */
-function nextEnd(text: string, from: number): number {
-  const end = /[\r\n]/g;
-  end.lastIndex = from;
-  return end.exec(text)?.index ?? -1;
 }

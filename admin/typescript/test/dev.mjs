@@ -46,6 +46,12 @@ export async function startDev() {
     await ended;
     rmSync(scratch, { recursive: true, force: true });
   });
+  for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM"])) {
+    process.once(signal, () => {
+      dev.kill("SIGTERM");
+      process.exit(1);
+    });
+  }
   const env = join(data, "env");
   await until("caracal dev is ready", () => {
     if (dev.exitCode !== null) {

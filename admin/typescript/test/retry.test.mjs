@@ -107,10 +107,15 @@ test("an attempt takes no longer than its time", async () => {
     (/** @type {import("node:http").ServerResponse} */ response) => response.writeHead(400).write("{"),
   ]) {
     const server = await faults(fault);
-    const error = await failure(client(server.url, { timeoutMs: 50, retries: 1 }).zones.list());
+    let attempts = 0;
+    const admin = client(server.url, { timeoutMs: 50, retries: 1, fetchImpl: (url, init) => {
+      attempts++;
+      return fetch(url, init);
+    } });
+    const error = await failure(admin.zones.list());
     assert.ok(error instanceof AdminConnectionError, String(error));
     assert.equal(error.code, "timeout");
-    assert.equal(server.seen.length, 2);
+    assert.equal(attempts, 2);
   }
   const deaf = client("http://127.0.0.1:1", { fetchImpl: () => new Promise(() => {}), timeoutMs: 50, retries: 0 });
   assert.equal((await failure(deaf.zones.list())).code, "timeout");

@@ -164,7 +164,7 @@ test("a stream on which nothing comes is lost", async () => {
   const server = await faults(events([": following\n\n"], false), hangUp, json(503, {}, { "Retry-After": "0" }), events(['id: 1\ndata: {"id":"a"}\n\n'], false));
   /** @type {string[]} */
   const states = [];
-  const tail = client(server.url).audit.tail(zone, { idleTimeoutMs: 50, onState: (state, error) => states.push(error instanceof Error ? `${state}: ${/** @type {any} */ (error).code}` : state) });
+  const tail = client(server.url).audit.tail(zone, { idleTimeoutMs: 1000, onState: (state, error) => states.push(error instanceof Error ? `${state}: ${/** @type {any} */ (error).code}` : state) });
   assert.equal((await take(tail, 1))[0]?.id, "a");
   assert.deepEqual(states, ["open", "lost: timeout", "lost: network_error", "lost: service_unavailable", "open"]);
   await tail.return();
