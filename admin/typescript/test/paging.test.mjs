@@ -151,3 +151,11 @@ test("a list that never ends is an error", async () => {
   await assert.rejects(new AdminClient({ apiUrl: server.url, adminToken: "t" }).zones.list(), /does not end/);
   assert.equal(server.seen.length, 2);
 });
+
+test("a server that gives more than asked for does not make a list longer", async () => {
+  const server = await faults(json(200, { items: [{ id: "1" }, { id: "2" }, { id: "3" }], next_cursor: "next" }));
+  const admin = new AdminClient({ apiUrl: server.url, adminToken: "t" });
+  assert.deepEqual((await admin.zones.list({ limit: 2 })).map((z) => z.id), ["1", "2"]);
+  assert.equal((await admin.zones.list({ limit: 3 })).length, 3);
+  assert.equal(server.seen.length, 2, "no page is asked for that is not needed");
+});
