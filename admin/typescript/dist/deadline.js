@@ -1,5 +1,28 @@
 /** The longest time that a timer can be set to. */
 const maxTimerMs = 2 ** 31 - 1;
+const followed = new WeakMap();
+/**
+ * Has a function called when a signal is aborted. However many calls are under
+ * way, the signal has one listener, of which Node would warn if they were many.
+ */
+function follow(signal, then) {
+    let followers = followed.get(signal);
+    if (followers === undefined) {
+        const all = new Set();
+        followers = { all, listener: () => [...all].forEach((each) => each()) };
+        followed.set(signal, followers);
+        signal.addEventListener("abort", followers.listener, { once: true });
+    }
+    followers.all.add(then);
+}
+/** Takes a function off a signal, and the listener with the last one. */
+function unfollow(signal, then) {
+    const followers = followed.get(signal);
+    if (followers?.all.delete(then) && followers.all.size === 0) {
+        followed.delete(signal);
+        signal.removeEventListener("abort", followers.listener);
+    }
+}
 /**
  * One signal for everything that can end an attempt: the time, and the signals
  * of the caller and of the client. `close` takes its listeners off, so that a
@@ -18,7 +41,7 @@ export class Deadline {
         this.#sources = sources.filter((s) => s !== undefined);
         this.#follow = () => this.#controller.abort(this.#sources.find((s) => s.aborted)?.reason);
         for (const source of this.#sources) {
-            source.addEventListener("abort", this.#follow, { once: true });
+            follow(source, this.#follow);
         }
         if (this.#sources.some((s) => s.aborted)) {
             this.#follow();
@@ -67,7 +90,7 @@ export class Deadline {
     close() {
         this.within(0);
         for (const source of this.#sources) {
-            source.removeEventListener("abort", this.#follow);
+            unfollow(source, this.#follow);
         }
     }
 }

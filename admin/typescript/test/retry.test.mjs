@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import { AdminApiError, AdminClient, AdminConnectionError } from "@caracalai/admin";
 
-import { policy, startDev } from "./dev.mjs";
+import { policy, startDev, until } from "./dev.mjs";
 import { cutter, empty, faults, hangUp, json, silence } from "./faults.mjs";
 
 const busy = json(503, { error: "overloaded", error_description: "later" });
@@ -165,4 +165,24 @@ test("a signal that lives long gathers no listeners", async () => {
     await admin.zones.list({}, { signal });
   }
   assert.equal(getEventListeners(signal, "abort").length, 0);
+});
+
+test("many calls at once share a signal, and all end with it", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  /** @type {Error[]} */
+  const warnings = [];
+  const warned = (/** @type {Error} */ warning) => warnings.push(warning);
+  process.on("warning", warned);
+  const server = await faults(silence);
+  const admin = client(server.url, { signal });
+  const calls = Array.from({ length: 50 }, () => failure(admin.zones.list({}, { signal })));
+  assert.equal(getEventListeners(signal, "abort").length, 1);
+  await until("all were sent", () => server.seen.length === 50);
+  const reason = new Error("enough");
+  controller.abort(reason);
+  assert.ok((await Promise.all(calls)).every((error) => error === reason));
+  assert.equal(getEventListeners(signal, "abort").length, 0);
+  process.off("warning", warned);
+  assert.deepEqual(warnings, []);
 });
