@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/caracalai/caracald/daemon/client"
 	"github.com/caracalai/caracald/daemon/client/clienttest"
 )
 
@@ -85,6 +87,16 @@ func TestDelegation(t *testing.T) {
 	}
 	if r.TokenType != "N_A" || r.IssuedType != typeJWT || r.ExpiresIn > 60 {
 		t.Errorf("%+v", r.issued)
+	}
+	denied := s.refused("more than is delegated", s.asks(s.presents(claims{"sub": "alice", "client_id": "console"}), "payments:refund", "actor_token", agent, "actor_token_type", typeJWT), http.StatusBadRequest, invalidTarget)
+	rig.Recorded(denied.RequestID)
+	e, err := rig.Admin.Explain(t.Context(), rig.Zone, denied.RequestID)
+	check(t, err)
+	var asked client.Input
+	check(t, json.Unmarshal(e.Denied[0].PolicyInput, &asked))
+	if edge := asked.DelegationEdge; edge == nil || edge.ID != "subject-token-1" || edge.ReceiverApplicationID != "agent-7" || edge.IssuerApplicationID != "console" || edge.ResourceID != "res-ledger" ||
+		asked.Principal.ID != "agent-7" || asked.Principal.ZoneID != rig.Zone || asked.Context.SubjectClaims["sub"] != "alice" || asked.Context.ActorClaims["sub"] != "agent-7" || asked.Session == nil || asked.Session.ID != "session-7" {
+		t.Errorf("the policies were asked %s", e.Denied[0].PolicyInput)
 	}
 	act := func(mayAct any) url.Values {
 		person["may_act"] = mayAct
