@@ -92,7 +92,7 @@ func TestDecide(t *testing.T) {
 			if list, err := d.Policies(); err != nil || len(list) != 1 || list[0].Policy != "grants" || list[0].PolicyID == "" || list[0].PolicyVersionID == "" {
 				t.Errorf("policies %+v, %v", list, err)
 			}
-			for _, record := range rig.Recorded(id) {
+			for _, record := range rig.Recorded(id, 1) {
 				if record.ID != d.DecisionID || record.Decision != client.Allow {
 					t.Errorf("record %+v of decision %+v", record, d)
 				}
@@ -275,7 +275,7 @@ func TestTraceContext(t *testing.T) {
 	if d, err := c.Decide(ctx, asks(rig.Zone, "read")); err != nil || !d.Allowed() {
 		t.Fatalf("%+v, %v", d, err)
 	}
-	if got := string(rig.Recorded("traced")[0].MetadataJSON); !strings.Contains(got, span.TraceID().String()) || !strings.Contains(got, span.SpanID().String()) {
+	if got := string(rig.Recorded("traced", 1)[0].MetadataJSON); !strings.Contains(got, span.TraceID().String()) || !strings.Contains(got, span.SpanID().String()) {
 		t.Errorf("metadata %s", got)
 	}
 }

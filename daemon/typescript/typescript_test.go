@@ -172,7 +172,7 @@ func start(t *testing.T) []string {
 		rig.StartDaemon()
 	}))
 	mux.HandleFunc("POST /recorded", func(w http.ResponseWriter, r *http.Request) {
-		if err := json.NewEncoder(w).Encode(rig.Recorded(r.URL.Query().Get("request"))); err != nil {
+		if err := json.NewEncoder(w).Encode(rig.Recorded(r.URL.Query().Get("request"), 1)); err != nil {
 			t.Error(err)
 		}
 	})

@@ -34,7 +34,7 @@ func TestAllowed(t *testing.T) {
 			}
 			active, err := rig.Admin.Active(t.Context(), rig.Zone)
 			check(t, err)
-			records := rig.Recorded(r.header.Get("X-Request-Id"))
+			records := rig.Recorded(r.header.Get("X-Request-Id"), 1)
 			if len(records) != 1 || len(m.Decisions) != 1 {
 				t.Fatalf("%d records, %d decisions", len(records), len(m.Decisions))
 			}
@@ -57,7 +57,7 @@ func TestDenied(t *testing.T) {
 	if len(r.DecisionIDs) != 1 || strings.Contains(r.text, "step_up") {
 		t.Errorf("%s", r.text)
 	}
-	if record := rig.Recorded(r.RequestID)[0]; record.ID != r.DecisionIDs[0] || record.Decision != "deny" || !strings.Contains(string(record.DiagnosticsJSON), "step_up_required") {
+	if record := rig.Recorded(r.RequestID, 1)[0]; record.ID != r.DecisionIDs[0] || record.Decision != "deny" || !strings.Contains(string(record.DiagnosticsJSON), "step_up_required") {
 		t.Errorf("record %+v", record)
 	}
 	operator["amr"] = []string{"pwd", "mfa"}
@@ -89,7 +89,7 @@ func TestDelegation(t *testing.T) {
 		t.Errorf("%+v", r.issued)
 	}
 	denied := s.refused("more than is delegated", s.asks(s.presents(claims{"sub": "alice", "client_id": "console"}), "payments:refund", "actor_token", agent, "actor_token_type", typeJWT), http.StatusBadRequest, invalidTarget)
-	rig.Recorded(denied.RequestID)
+	rig.Recorded(denied.RequestID, 1)
 	e, err := rig.Admin.Explain(t.Context(), rig.Zone, denied.RequestID)
 	check(t, err)
 	var asked client.Input
@@ -124,7 +124,7 @@ func TestSeveralTargets(t *testing.T) {
 	if fmt.Sprint(m.Audience) != "[urn:payments:ledger urn:payments:archive]" || len(m.Decisions) != 2 || m.Decisions[0].DecisionID == m.Decisions[1].DecisionID {
 		t.Errorf("%+v", m)
 	}
-	if records := rig.Recorded(r.header.Get("X-Request-Id")); len(records) != 2 {
+	if records := rig.Recorded(r.header.Get("X-Request-Id"), 2); len(records) != 2 {
 		t.Errorf("%d records", len(records))
 	}
 	rig.Activate(payments(t)) // which know the ledger only

@@ -57,7 +57,7 @@ func TestHostileDaemon(t *testing.T) {
 	}))
 	t.Cleanup(daemon.Close)
 	t.Cleanup(func() { close(hang) })
-	s := newScene(t, daemon.URL, "zone-1", time.Second)
+	s := newScene(t, daemon.URL, "zone-1", 10*time.Second)
 	text := func(f func(id string) string) func(http.ResponseWriter, string) {
 		return func(w http.ResponseWriter, id string) { _, _ = io.WriteString(w, f(id)) }
 	}
@@ -95,11 +95,14 @@ func TestHostileDaemon(t *testing.T) {
 			_, _ = io.WriteString(w, results(good(id)))
 		},
 		"broken off": func(http.ResponseWriter, string) { panic(http.ErrAbortHandler) },
-		"silence":    func(http.ResponseWriter, string) { <-hang },
 	} {
 		say.Store(&f)
 		s.refused(name, s.asks(s.presents(nil), "payments:read"), http.StatusServiceUnavailable, temporarilyUnavailable)
 	}
+	silence := func(http.ResponseWriter, string) { <-hang }
+	say.Store(&silence)
+	hasty := newScene(t, daemon.URL, "zone-1", 100*time.Millisecond)
+	hasty.refused("silence", hasty.asks(hasty.presents(nil), "payments:read"), http.StatusServiceUnavailable, temporarilyUnavailable)
 	f := text(func(string) string { return results(`{"error":"invalid_input","error_description":"x"}`) })
 	say.Store(&f)
 	s.refused("no input", s.asks(s.presents(nil), "payments:read"), http.StatusBadRequest, invalidRequest)

