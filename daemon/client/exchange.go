@@ -104,7 +104,7 @@ func (c *Client) exchange(ctx context.Context, deadline time.Time, request []byt
 	}
 	if cn != nil {
 		a, err := c.over(ctx, cn, deadline, request, requestID)
-		if !errors.Is(err, errStale) || ctx.Err() != nil || !time.Now().Before(deadline) {
+		if !errors.Is(err, errUnanswered) || ctx.Err() != nil || !time.Now().Before(deadline) {
 			return a, err
 		}
 		// The others are likely as stale as this one.
@@ -116,17 +116,14 @@ func (c *Client) exchange(ctx context.Context, deadline time.Time, request []byt
 	return c.over(ctx, cn, deadline, request, requestID)
 }
 
-// errStale is matched when a used connection ended without a byte of an answer.
-var errStale = errors.New("the kept connection had ended")
+// errUnanswered is matched when a connection ended without a byte of an answer.
+var errUnanswered = errors.New("the connection ended unanswered")
 
 // over sends a request over a connection, and keeps or closes that.
 func (c *Client) over(ctx context.Context, cn *conn, deadline time.Time, request []byte, requestID string) (*answer, error) {
 	if err := cn.SetDeadline(deadline); err != nil {
 		_ = cn.Close() // it is of no use any more
-		if cn.used {
-			err = errors.Join(errStale, err)
-		}
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errUnanswered, err)
 	}
 	// Without a Done channel there is nothing that could end the call early. A
 	// deadline alone would not need this either, but it cannot be told apart.
@@ -154,11 +151,10 @@ func (c *Client) roundTrip(cn *conn, request []byte, requestID string) (a *answe
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		err = errors.Join(err, unsent)
-		if cn.used && !errors.Is(err, os.ErrDeadlineExceeded) {
-			err = errors.Join(errStale, err)
+		if err = errors.Join(err, unsent); errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, false, err
 		}
-		return nil, false, fmt.Errorf("no answer: %w", err)
+		return nil, false, fmt.Errorf("%w: %w", errUnanswered, err)
 	}
 	resp, err := http.ReadResponse(cn.reader, nil)
 	if err != nil {

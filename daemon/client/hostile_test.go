@@ -110,6 +110,8 @@ func TestBadAnswers(t *testing.T) {
 		"no bundle":         replace("bundle_sha256", `"bundle_sha256":null`),
 		"no hash":           replace("bundle_sha256", `"bundle_sha256":"abc"`),
 		"upper-case hash":   replace("bundle_sha256", `"bundle_sha256":"`+strings.Repeat("0A", 32)+`"`),
+		"no diagnostics":    replace("diagnostics", `"x":[]`),
+		"no set":            replace("policy_set_id", `"x":1`),
 		"diagnostics":       replace("diagnostics", `"diagnostics":{}`),
 		"a refusal as well": func(m []string) string { return object(append(m, `"error":"x"`)) },
 	}
@@ -310,6 +312,34 @@ func TestDeadlines(t *testing.T) {
 			t.Error("it was asked again")
 		}
 	})
+}
+
+// A context that is cancelled just as the answer comes may end its own call, and
+// no other that is given the same connection.
+func TestCancelledAsItEnds(t *testing.T) {
+	addr := listener(t, func(_ int, c net.Conn) {
+		r := bufio.NewReader(c)
+		for {
+			id, _, ok := readRequest(r)
+			if !ok {
+				return
+			}
+			respond(c, id, object(goodAnswer("z1", id)))
+		}
+	})
+	c := newClient(t, client.Config{Addr: addr})
+	for range 300 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var work sync.WaitGroup
+		work.Go(cancel)
+		if d, err := c.Decide(ctx, asks("z1", "read")); d.Allowed() == (err != nil) || err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatalf("%+v, %v", d, err)
+		}
+		if d, err := c.Decide(context.Background(), asks("z1", "read")); err != nil || !d.Allowed() {
+			t.Fatalf("the next call: %+v, %v", d, err)
+		}
+		work.Wait()
+	}
 }
 
 // A request is sent again when a kept connection ended unanswered, and then

@@ -30,8 +30,6 @@ type conn struct {
 	// limit bounds what one answer may be read from.
 	limit  io.LimitedReader
 	reader *bufio.Reader
-	// used tells whether a call was answered on it.
-	used bool
 	// since is when it became idle.
 	since time.Time
 	// abort ends what is being read or written.
@@ -96,7 +94,7 @@ func (p *pool) fresh(ctx context.Context, deadline time.Time) (*conn, error) {
 
 // keep makes a connection idle.
 func (p *pool) keep(c *conn) {
-	c.used, c.since = true, time.Now()
+	c.since = time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
