@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -14,7 +13,6 @@ import (
 	"github.com/caracalai/caracald/bench/measure"
 	"github.com/caracalai/caracald/bench/report"
 	"github.com/caracalai/caracald/bench/server"
-	"github.com/caracalai/caracald/bench/workload"
 )
 
 const (
@@ -22,135 +20,117 @@ const (
 	fixedRate = "http, fixed rate"
 	decide    = "decide"
 
-	// connections are those of every run.
+	// connections are those of every run at saturation.
 	connections = 16
 	// openConnections carry a fixed rate, so many that a rate is not bound by them.
 	openConnections = 64
-
-	decidePath = "/v1/decide"
-	opaPath    = "/v1/data/caracal/authz/result"
-
-	cacheBytes = 256 << 20
+	// load is the share of the slowest one's saturation that a fixed rate is.
+	load = 0.3
 )
-
-// Peers over HTTP.
-const (
-	peerCeiling  = "ceiling (bare fasthttp)"
-	peerCaracald = "caracald"
-	peerCached   = "caracald, cache on"
-	peerFsync    = "caracald, fsync before each answer"
-	peerNoRecord = "caracald, no record kept"
-	peerEngine   = "fasthttp over our engine, no record"
-	peerNetHTTP  = "net/http over OPA"
-	peerOPA      = "opa run --server"
-)
-
-// asked is a server that is measured.
-type asked struct {
-	name    string
-	process *server.Process
-	target  loader.Target
-}
 
 // http measures decisions over loopback, each server a process of its own on
 // the same processors as the loader.
-func (b *bench) http(ctx context.Context) (err error) {
-	servers, stop, err := b.servers(ctx)
-	defer func() { err = errors.Join(err, stop()) }()
+func (b *bench) http(ctx context.Context, until time.Time) (err error) {
+	var f fleet
+	defer func() { err = errors.Join(err, f.stop()) }()
+	servers, err := b.servers(ctx, &f)
 	if err != nil {
 		return err
 	}
-	if err := b.warm(ctx, servers); err != nil {
+	if err := b.agree(ctx, servers); err != nil {
 		return err
 	}
-	b.report.Note("Over HTTP, loader and servers share all processors; servers are processes of their own, and keep their defaults where nothing else is said.")
-	b.report.Note("Where nothing else is said, caracald has its cache off and hands each record to the operating system before it answers; its other choice, which is its default, is a row of its own. It ships its records to a control plane that discards them.")
-	b.report.Note("Of caracald, \"no record kept\" means that its spool is full and it answers nevertheless: it still makes each record.")
+	b.report.Note(fmt.Sprintf("Over HTTP, loader and servers share all processors, over %d connections that are kept (%d at a fixed rate); a server is a process of its own with its defaults where nothing else is said.", connections, openConnections))
+	b.report.Note("Where nothing else is said, caracald has its cache off and its audit on, inputs kept, each record handed to the operating system before its decision is answered (spool-durability none). Its default, an fsync before each answer, has rows of its own. Records are shipped to a control plane that accepts them unread, as one on another machine costs nothing here.")
+	b.report.Note("The daemon has no switch for audit. In the place of audit off stands a daemon whose spool is full and that answers nevertheless: it keeps and ships no record, but still counts each. The bare server over our engine, which has neither records nor ids nor metrics, is the other bound.")
 	b.report.Note("Each answer's decision is compared with what the input was made for; the ceiling decides nothing and answers 250 bytes.")
+	if err := b.saturation(ctx, servers, until); err != nil {
+		return err
+	}
+	return b.fixedRates(ctx, servers, until)
+}
+
+func atSaturation(peer, metric string) report.Key {
+	return report.Key{Group: saturated, Workload: "A", What: decide, Peer: peer, Metric: metric}
+}
+
+func (b *bench) saturation(ctx context.Context, servers []asked, until time.Time) error {
 	var cells []measure.Cell
 	for _, s := range servers {
 		cells = append(cells, measure.Cell{Group: saturated, Workload: "A", What: decide, Peer: s.name,
 			Sample: func(ctx context.Context, round int, d time.Duration) ([]report.Value, error) {
-				return s.sample(ctx, loader.Load{Seed: b.seed*1000 + uint64(round) + 10, Connections: connections, Duration: d}, nil)
+				return b.saturate(ctx, s, loader.Load{Seed: b.seed*1000 + uint64(round) + 10, Connections: connections, Duration: d})
 			}})
 	}
-	if err := measure.Rounds(ctx, b.report, cells, b.count(3, 10), b.pick(500*time.Millisecond, 3*time.Second), time.Now().Add(b.pick(14*time.Second, 10*time.Minute))); err != nil {
+	if err := measure.Rounds(ctx, b.report, cells, b.count(3, 10), b.pick(350*time.Millisecond, 3*time.Second), until); err != nil {
 		return err
 	}
-	at := func(peer, metric string) report.Key {
-		return report.Key{Group: saturated, Workload: "A", What: decide, Peer: peer, Metric: metric}
-	}
+	at := atSaturation
 	b.ratio("http_vs_ceiling", at(peerCaracald, "rate"), at(peerCeiling, "rate"))
+	b.ratio("http_fsync_vs_ceiling", at(peerFsync, "rate"), at(peerCeiling, "rate"))
 	b.ratio("http_cached_vs_ceiling", at(peerCached, "rate"), at(peerCeiling, "rate"))
 	b.ratio("http_vs_opa_server", at(peerCaracald, "rate"), at(peerOPA, "rate"))
-	b.ratio("http_p99_vs_ceiling", at(peerCaracald, "p99"), at(peerCeiling, "p99"))
 	if q, ok := b.report.Quotient(at(peerCaracald, "rate"), at(peerNoRecord, "rate")); ok {
 		b.report.Ratio("audit_cost", 1-q)
 	}
-	return b.fixedRates(ctx, servers)
-}
-
-// fixedRates asks all for the same number of requests a second, which all can answer.
-func (b *bench) fixedRates(ctx context.Context, servers []asked) error {
-	slowest := 0.0
-	for _, row := range b.report.Of(saturated) {
-		if row.Metric == "rate" && (slowest == 0 || row.Min < slowest) {
-			slowest = row.Min
-		}
-	}
-	rate := float64(int(slowest*0.4/100)) * 100
-	if rate == 0 {
-		return fmt.Errorf("no rate that all can answer: the slowest had %.0f/s", slowest)
-	}
-	latencies := map[string]*hdrhistogram.Histogram{}
-	var cells []measure.Cell
-	for _, s := range servers {
-		all := hdrhistogram.New(1000, int64(time.Minute), 3)
-		latencies[s.name] = all
-		cells = append(cells, measure.Cell{Group: fixedRate, Workload: "A", What: fmt.Sprintf("%.0f/s", rate), Peer: s.name,
-			Sample: func(ctx context.Context, round int, d time.Duration) ([]report.Value, error) {
-				return s.sample(ctx, loader.Load{Seed: b.seed*1000 + uint64(round) + 500, Connections: openConnections, Duration: d, Rate: rate}, all)
-			}})
-	}
-	if err := measure.Rounds(ctx, b.report, cells, b.count(2, 5), b.pick(300*time.Millisecond, 3*time.Second), time.Now().Add(b.pick(6*time.Second, 5*time.Minute))); err != nil {
-		return err
-	}
-	for _, s := range servers {
-		c := report.Curve{Name: s.name}
-		for _, q := range report.Quantiles {
-			c.Values = append(c.Values, float64(latencies[s.name].ValueAtQuantile(q))/1e6)
-		}
-		b.report.Curves = append(b.report.Curves, c)
+	if hits := b.report.Row(at(peerCached, "hit rate")); hits != nil {
+		b.report.Note(fmt.Sprintf("With the cache on, %.1f%% of the decisions came from it: trace ids never repeat.", 100*hits.Median))
 	}
 	return nil
 }
 
-// sample loads a server; every request has to be answered rightly.
-func (s asked) sample(ctx context.Context, l loader.Load, all *hdrhistogram.Histogram) ([]report.Value, error) {
+// saturate asks a server as fast as it answers, and tells what that cost.
+func (b *bench) saturate(ctx context.Context, s asked, l loader.Load) ([]report.Value, error) {
 	before, err := s.process.Stats()
 	if err != nil {
 		return nil, err
 	}
-	r, err := loader.Run(ctx, s.target, l)
+	hitsBefore, missesBefore, err := s.cache(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if r.Failed > 0 {
-		return nil, fmt.Errorf("%d of %d requests failed: %w", r.Failed, r.Failed+r.Answered, r.Failure)
+	own := processor()
+	r, err := b.load(ctx, s, l)
+	if err != nil {
+		return nil, err
 	}
+	own = processor() - own
 	after, err := s.process.Stats()
 	if err != nil {
 		return nil, err
 	}
-	if all != nil {
-		all.Merge(r.Latency)
+	hits, misses, err := s.cache(ctx)
+	if err != nil {
+		return nil, err
 	}
-	values := latency(r)
-	if l.Rate == 0 {
-		values = append(values, report.Value{Metric: "rate", Unit: "/s", Value: r.Rate()},
-			report.Value{Metric: "allocs of the process", Value: float64(after.Mallocs-before.Mallocs) / float64(r.Answered)})
+	n := float64(r.Decisions)
+	values := append([]report.Value{{Metric: "rate", Unit: "/s", Value: r.Rate()}}, latency(r)...)
+	values = append(values,
+		report.Value{Metric: "server's processor time", Unit: "ns", Value: float64(after.Processor-before.Processor) / n},
+		report.Value{Metric: "loader's processor time", Unit: "ns", Value: float64(own) / n},
+		report.Value{Metric: "server's allocations", Value: float64(after.Mallocs-before.Mallocs) / n})
+	if looked := hits + misses - hitsBefore - missesBefore; looked > 0 {
+		values = append(values, report.Value{Metric: "hit rate", Value: (hits - hitsBefore) / looked})
 	}
 	return values, nil
+}
+
+// cache tells how often a daemon's cache was asked and had a decision.
+func (s asked) cache(ctx context.Context) (hits, misses float64, err error) {
+	if s.name != peerCached {
+		return 0, 0, nil
+	}
+	m, err := server.Metrics(ctx, s.process.Ready.Addr)
+	return m["caracal_daemon_cache_hits_total"], m["caracal_daemon_cache_misses_total"], err
+}
+
+// processor is the processor time that this process used.
+func processor() time.Duration {
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 func latency(r *loader.Result) []report.Value {
@@ -161,86 +141,73 @@ func latency(r *loader.Result) []report.Value {
 	return values
 }
 
-// servers starts all that are asked. stop ends those that were started.
-func (b *bench) servers(ctx context.Context) (all []asked, stop func() error, err error) {
-	var running []*server.Process
-	stop = func() error {
-		var errs []error
-		for i := len(running) - 1; i >= 0; i-- { // daemons before their control plane
-			errs = append(errs, running[i].Stop())
-		}
-		return errors.Join(errs...)
-	}
-	start := func(role string, config any) (*server.Process, error) {
-		p, err := server.Start(ctx, role, config)
-		if err == nil {
-			running = append(running, p)
-		}
-		return p, err
-	}
-	plane, err := start(server.RolePlane, server.Plane{Policy: server.Policy{Workload: "A"}})
-	if err != nil {
-		return nil, stop, err
-	}
-	full, err := start(server.RolePlane, server.Plane{Policy: server.Policy{Workload: "A"}, KeepSpool: true})
-	if err != nil {
-		return nil, stop, err
-	}
-	w := workload.Find("A")
-	for i, s := range []struct {
-		name, role string
-		daemon     server.Daemon
-		target     loader.Target
-	}{
-		{peerCeiling, server.RoleCeiling, server.Daemon{}, loader.Target{Path: decidePath, Blind: true}},
-		{peerCaracald, server.RoleCaracald, server.Daemon{}, loader.Target{Path: decidePath}},
-		{peerCached, server.RoleCaracald, server.Daemon{Cache: cacheBytes}, loader.Target{Path: decidePath}},
-		{peerNoRecord, server.RoleCaracald, server.Daemon{NoRecord: true}, loader.Target{Path: decidePath}},
-		{peerFsync, server.RoleCaracald, server.Daemon{Fsync: true}, loader.Target{Path: decidePath}},
-		{peerEngine, server.RoleEngine, server.Daemon{}, loader.Target{Path: decidePath}},
-		{peerOPA, server.RoleOPA, server.Daemon{}, loader.Target{Path: opaPath, Wrapped: true}},
-		{peerNetHTTP, server.RoleNetHTTP, server.Daemon{}, loader.Target{Path: decidePath}},
-	} {
-		dir, err := b.directory(fmt.Sprintf("http-%d", i))
-		if err != nil {
-			return nil, stop, err
-		}
-		var config any = server.Policy{Workload: "A", Dir: dir}
-		if s.role == server.RoleCaracald {
-			at := plane
-			if s.daemon.NoRecord {
-				at = full
-			}
-			s.daemon.Dir, s.daemon.Zones = dir, []string{workload.DefaultZone}
-			s.daemon.Admin, s.daemon.Token, s.daemon.Trust = at.Ready.Addr, at.Ready.Daemon, at.Ready.Trust
-			config = s.daemon
-		}
-		p, err := start(s.role, config)
-		if err != nil {
-			return nil, stop, err
-		}
-		s.target.Addr, s.target.Workload = p.Ready.Addr, w
-		all = append(all, asked{s.name, p, s.target})
-	}
-	return all, stop, nil
-}
-
-// warm lets every server answer for a while before it is measured.
-func (b *bench) warm(ctx context.Context, servers []asked) error {
+// fixedRates asks for the same number of requests a second: of the daemon and
+// the ceiling, and in a full run also of all servers.
+func (b *bench) fixedRates(ctx context.Context, servers []asked, until time.Time) error {
+	var pair, all []asked
 	for _, s := range servers {
-		r, err := loader.Run(ctx, s.target, loader.Load{Seed: b.seed, Connections: connections, Duration: b.pick(200*time.Millisecond, time.Second)})
-		if err != nil {
-			return err
-		}
-		if r.Failed > 0 {
-			return fmt.Errorf("%s: %d of %d requests failed: %w", s.name, r.Failed, r.Failed+r.Answered, r.Failure)
+		switch s.name {
+		case peerCeiling, peerCaracald, peerCached:
+			pair = append(pair, s)
+			all = append(all, s)
+		case peerOPA, peerNetHTTP, peerFsync, peerUnix:
+			all = append(all, s)
 		}
 	}
-	return nil
+	what, err := b.fixed(ctx, pair, until)
+	if err != nil {
+		return err
+	}
+	at := func(peer string) report.Key {
+		return report.Key{Group: fixedRate, Workload: "A", What: what, Peer: peer, Metric: "p99"}
+	}
+	b.ratio("http_p99_vs_ceiling", at(peerCaracald), at(peerCeiling))
+	if b.quick {
+		return nil
+	}
+	_, err = b.fixed(ctx, all, until)
+	return err
 }
 
-// directory makes a directory that is removed with the run.
-func (b *bench) directory(name string) (string, error) {
-	dir := filepath.Join(b.dir, name)
-	return dir, os.MkdirAll(dir, 0o700)
+// fixed asks servers at a rate that all of them can answer, and names it.
+func (b *bench) fixed(ctx context.Context, servers []asked, until time.Time) (what string, err error) {
+	slowest := 0.0
+	for _, s := range servers {
+		if row := b.report.Row(atSaturation(s.name, "rate")); row != nil && (slowest == 0 || row.Median < slowest) {
+			slowest = row.Median
+		}
+	}
+	rate := float64(int(slowest*load/100)) * 100
+	if rate == 0 {
+		return "", fmt.Errorf("no rate that all can answer: the slowest had %.0f/s", slowest)
+	}
+	what = fmt.Sprintf("%.0f/s", rate)
+	latencies := map[string]*hdrhistogram.Histogram{}
+	var cells []measure.Cell
+	for _, s := range servers {
+		seen := hdrhistogram.New(1000, int64(time.Minute), 3)
+		latencies[s.name] = seen
+		cells = append(cells, measure.Cell{Group: fixedRate, Workload: "A", What: what, Peer: s.name,
+			Sample: func(ctx context.Context, round int, d time.Duration) ([]report.Value, error) {
+				r, err := b.load(ctx, s, loader.Load{Seed: b.seed*1000 + uint64(round) + 500, Connections: openConnections, Duration: d, Rate: rate})
+				if err != nil {
+					return nil, err
+				}
+				seen.Merge(r.Latency)
+				return latency(r), nil
+			}})
+	}
+	if err := measure.Rounds(ctx, b.report, cells, b.count(5, 7), b.pick(400*time.Millisecond, 3*time.Second), until); err != nil {
+		return "", err
+	}
+	curves := report.Curves{Title: "Latency at " + what + ", workload A (ms, less is better)"}
+	for _, s := range servers {
+		c := report.Curve{Name: s.name}
+		for _, q := range report.Quantiles {
+			c.Values = append(c.Values, float64(latencies[s.name].ValueAtQuantile(q))/1e6)
+		}
+		curves.Curves = append(curves.Curves, c)
+	}
+	b.report.Latencies = append(b.report.Latencies, curves)
+	return what, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caracalai/caracald/bench/report"
+	"github.com/caracalai/caracald/bench/server"
 )
 
 var errUsage = errors.New("usage")
@@ -57,6 +58,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&o.table, "table", "", "write the table of targets into this `file`, between <!-- measured --> and <!-- /measured -->")
 	f.StringVar(&o.svg, "svg", "", "write plots to this `directory`")
 	f.Uint64Var(&o.seed, "seed", 1, "of the inputs")
+	cmd.AddCommand(server.Command())
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	return cmd
 }

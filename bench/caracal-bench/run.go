@@ -38,6 +38,12 @@ type part struct {
 
 var parts = []part{
 	{"in-process", 13 * time.Second, 150 * time.Second, (*bench).inProcess},
+	{"http", 19 * time.Second, 10 * time.Minute, (*bench).http},
+	{"swap", 11 * time.Second, 2 * time.Minute, (*bench).swap},
+	{"activation", 5 * time.Second, time.Minute, (*bench).activation},
+	{"audit", 4 * time.Second, time.Minute, (*bench).audit},
+	{"watchers", 4 * time.Second, time.Minute, (*bench).watchers},
+	{"zones", 5 * time.Second, 3 * time.Minute, (*bench).zones},
 }
 
 func partNames() []string {

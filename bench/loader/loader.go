@@ -5,37 +5,35 @@
 package loader
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-	"github.com/valyala/fasthttp"
 
 	"github.com/caracalai/caracald/bench/workload"
 )
 
 // Target is a server and what it is asked.
 type Target struct {
-	// Addr is its host and port, Path what is posted to.
-	Addr, Path string
+	// Network is "tcp" where it is empty, or "unix". Addr is a host and port, or
+	// the path of a socket.
+	Network, Addr string
+	// Path is what is posted to.
+	Path string
 	// Wrapped puts the input into {"input": ...}, as OPA's API has it.
 	Wrapped bool
+	// Batch is the number of inputs of each request, in {"inputs": [...]}; 0 is
+	// one input, which is the body.
+	Batch int
 	// Blind takes any answer with status 200, of a server that decides nothing.
 	Blind bool
 	// Workload gives the inputs, in Zones.
 	Workload *workload.Workload
 	Zones    []string
-	// Header is added to each request: whole lines, each ended by \r\n.
-	Header string
 }
 
 // Load is how much is asked. Equal seeds ask the same.
@@ -50,17 +48,22 @@ type Load struct {
 
 // Result is what came of it.
 type Result struct {
-	// Answered counts right answers. Failed counts the others, and Failure is
-	// one of their reasons.
+	// Answered counts requests that were answered rightly. Failed counts the
+	// others, and Failure is one of their reasons: ErrWrong where there is one.
 	Answered, Failed int64
 	Failure          error
-	Elapsed          time.Duration
+	// Decisions counts the inputs of answered requests.
+	Decisions int64
+	Elapsed   time.Duration
 	// Latency is in nanoseconds, of all requests.
 	Latency *hdrhistogram.Histogram
 }
 
-// Rate is the number of right answers each second.
-func (r *Result) Rate() float64 { return float64(r.Answered) / r.Elapsed.Seconds() }
+// Rate is the number of right decisions each second.
+func (r *Result) Rate() float64 { return float64(r.Decisions) / r.Elapsed.Seconds() }
+
+// lateness is how many times its duration a load may take before it is given up.
+const lateness = 3
 
 // Run asks until the load's duration is over. With a rate it also ends, unmet
 // requests counted as failed, when it is three times as late.
@@ -74,159 +77,78 @@ func Run(ctx context.Context, t Target, l Load) (*Result, error) {
 		defer c.close()
 		callers[i] = c
 	}
-	var due atomic.Int64 // the number of the next request
 	start := time.Now()
-	end := start.Add(l.Duration)
-	total := int64(l.Rate * l.Duration.Seconds())
-	var all sync.WaitGroup
-	for _, c := range callers {
-		all.Go(func() {
-			if l.Rate == 0 {
-				for now := time.Now(); now.Before(end) && ctx.Err() == nil; now = time.Now() {
-					c.ask(now)
-				}
-				return
-			}
-			for n := due.Add(1) - 1; n < total && ctx.Err() == nil; n = due.Add(1) - 1 {
-				when := start.Add(time.Duration(float64(n) / l.Rate * float64(time.Second)))
-				if wait := time.Until(when); wait > 0 {
-					time.Sleep(wait)
-				} else if -wait > 3*l.Duration {
-					c.fail(errors.New("the server is far behind the rate"))
-					continue
-				}
-				c.ask(when)
-			}
-		})
+	if l.Rate == 0 {
+		saturate(ctx, callers, start.Add(l.Duration))
+	} else {
+		pace(ctx, callers, start, l)
 	}
-	all.Wait()
 	r := &Result{Elapsed: time.Since(start), Latency: histogram()}
 	for _, c := range callers {
 		r.Answered += c.answered
 		r.Failed += c.failed
-		if c.failure != nil {
+		if c.failure != nil && !errors.Is(r.Failure, ErrWrong) {
 			r.Failure = c.failure
 		}
 		r.Latency.Merge(c.latency)
 	}
+	r.Decisions = r.Answered * int64(max(1, t.Batch))
 	return r, ctx.Err()
 }
 
-// histogram takes up to a minute, with three digits.
-func histogram() *hdrhistogram.Histogram { return hdrhistogram.New(1000, int64(time.Minute), 3) }
-
-// caller is one connection. It asks one request after another.
-type caller struct {
-	target  Target
-	conn    net.Conn
-	in      *bufio.Reader
-	inputs  *workload.Source
-	rand    *rand.Rand
-	request []byte
-	body    []byte
-	resp    fasthttp.Response
-
-	answered, failed int64
-	failure          error
-	latency          *hdrhistogram.Histogram
+// saturate lets each caller ask as soon as it was answered.
+func saturate(ctx context.Context, callers []*caller, end time.Time) {
+	var all sync.WaitGroup
+	for _, c := range callers {
+		all.Go(func() {
+			for now := time.Now(); now.Before(end) && ctx.Err() == nil; now = time.Now() {
+				c.ask(now)
+			}
+		})
+	}
+	all.Wait()
 }
 
-func dial(ctx context.Context, t Target, seed uint64) (*caller, error) {
-	c := &caller{target: t, inputs: t.Workload.Inputs(seed, t.Zones...), rand: rand.New(rand.NewPCG(seed, 11)), latency: histogram()}
-	return c, c.connect(ctx)
+// pace asks at a rate: each caller takes the next request that is due, and
+// waits for its time where it is early.
+func pace(ctx context.Context, callers []*caller, start time.Time, l Load) {
+	var next atomic.Int64
+	total := int64(l.Rate * l.Duration.Seconds())
+	var all sync.WaitGroup
+	for _, c := range callers {
+		all.Go(func() {
+			for n := next.Add(1) - 1; n < total && ctx.Err() == nil; n = next.Add(1) - 1 {
+				due := start.Add(time.Duration(float64(n) / l.Rate * float64(time.Second)))
+				if wait := time.Until(due); wait > 0 {
+					time.Sleep(wait)
+				} else if -wait > lateness*l.Duration {
+					c.fail(fmt.Errorf("the server is %v behind the rate", -wait))
+					continue
+				}
+				c.ask(due)
+			}
+		})
+	}
+	all.Wait()
 }
 
-func (c *caller) connect(ctx context.Context) error {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", c.target.Addr)
+// Check asks n requests one after another and fails unless every one is
+// answered rightly.
+func Check(ctx context.Context, t Target, seed uint64, n int) error {
+	c, err := dial(ctx, t, seed<<16|0xffff)
 	if err != nil {
-		return fmt.Errorf("connecting to %s: %w", c.target.Addr, err)
+		return err
 	}
-	c.conn, c.in = conn, bufio.NewReaderSize(conn, 8192)
-	return nil
-}
-
-func (c *caller) close() {
-	if c.conn != nil {
-		_ = c.conn.Close()
-	}
-}
-
-var (
-	allowed = []byte(`"decision":"allow"`)
-	denied  = []byte(`"decision":"deny"`)
-)
-
-// ask makes one request that was due at a time.
-func (c *caller) ask(due time.Time) {
-	err := c.exchange()
-	// A histogram that cannot hold a value holds the largest it can.
-	took := min(time.Since(due), time.Minute-time.Nanosecond)
-	_ = c.latency.RecordValue(int64(took))
-	if err == nil {
-		c.answered++
-		return
-	}
-	c.fail(err)
-}
-
-func (c *caller) fail(err error) {
-	c.failed++
-	c.failure = err
-}
-
-func (c *caller) exchange() error {
-	if c.conn == nil {
-		if err := c.connect(context.Background()); err != nil {
+	defer c.close()
+	for range n {
+		if err := errors.Join(ctx.Err(), c.exchange()); err != nil {
 			return err
 		}
 	}
-	var allow bool
-	c.body = c.body[:0]
-	if c.target.Wrapped {
-		c.body = append(c.body, `{"input":`...)
-	}
-	c.body, allow = c.inputs.Next(c.body)
-	if c.target.Wrapped {
-		c.body = append(c.body, '}')
-	}
-	b := append(c.request[:0], "POST "...)
-	b = append(b, c.target.Path...)
-	b = append(b, " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nX-Request-Id: "...)
-	b = workload.AppendID(b, c.rand)
-	b = append(b, "\r\n"...)
-	b = append(b, c.target.Header...)
-	b = append(b, "Content-Length: "...)
-	b = strconv.AppendInt(b, int64(len(c.body)), 10)
-	b = append(b, "\r\n\r\n"...)
-	b = append(b, c.body...)
-	c.request = b
-	if _, err := c.conn.Write(b); err != nil {
-		return c.lost(err)
-	}
-	if err := c.resp.Read(c.in); err != nil {
-		return c.lost(err)
-	}
-	if c.resp.ConnectionClose() {
-		c.close()
-		c.conn = nil
-	}
-	if status := c.resp.StatusCode(); status != fasthttp.StatusOK {
-		return fmt.Errorf("status %d: %.200s", status, c.resp.Body())
-	}
-	want := denied
-	if allow {
-		want = allowed
-	}
-	if !c.target.Blind && !bytes.Contains(c.resp.Body(), want) {
-		return fmt.Errorf("a wrong decision: %.300s for %s", c.resp.Body(), c.body)
-	}
 	return nil
 }
 
-// lost gives up a connection.
-func (c *caller) lost(err error) error {
-	c.close()
-	c.conn = nil
-	return err
-}
+// longest is the largest latency that is told apart.
+const longest = time.Minute
+
+func histogram() *hdrhistogram.Histogram { return hdrhistogram.New(1000, int64(longest), 3) }

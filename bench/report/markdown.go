@@ -68,7 +68,7 @@ func (r *Report) ratios() string {
 	b.WriteString("| Ratio | Measured | Target | Met | How |\n|---|---|---|---|---|\n")
 	for _, t := range Targets {
 		if value, ok := r.Ratios[t.Key]; ok {
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", t.Key, number(value), t.goal(), yes(*r.Targets[t.Key].Met), t.What)
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", t.Key, number(value), t.goal(), yes(r.Targets[t.Key].Met), t.What)
 		}
 	}
 	return b.String()

@@ -3,6 +3,7 @@ package report
 
 import (
 	"cmp"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -49,6 +50,8 @@ type Report struct {
 	Ratios map[string]float64 `json:"ratios"`
 	// Targets say what each ratio should be.
 	Targets map[string]Target `json:"targets"`
+	// Latencies are distributions of what was asked at fixed rates.
+	Latencies []Curves `json:"latencies,omitempty"`
 	// Notes are what a reader has to know of how this run was made.
 	Notes []string `json:"notes"`
 
@@ -87,6 +90,21 @@ func New(command string, quick bool) *Report {
 	return r
 }
 
+// Quantiles are those of Curve, in percent.
+var Quantiles = []float64{0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99}
+
+// Curve is a distribution of latencies: Values, in ms, are at Quantiles.
+type Curve struct {
+	Name   string    `json:"name"`
+	Values []float64 `json:"values"`
+}
+
+// Curves are distributions that belong together.
+type Curves struct {
+	Title  string  `json:"title"`
+	Curves []Curve `json:"curves"`
+}
+
 // Add adds one sample.
 func (r *Report) Add(k Key, v Value) {
 	row := r.index[k]
@@ -109,6 +127,13 @@ func (r *Report) Note(text string) {
 
 // Row finds a row, nil where there is none.
 func (r *Report) Row(k Key) *Row { return r.index[k] }
+
+// Quantile is the smallest sample that a share q, 0 to 1, of the samples do not
+// exceed.
+func (r *Row) Quantile(q float64) float64 {
+	sorted := slices.Sorted(slices.Values(r.Samples))
+	return sorted[min(max(int(math.Ceil(q*float64(len(sorted))))-1, 0), len(sorted)-1)]
+}
 
 // Quotient is the median over the rounds of a's sample divided by b's of the
 // same round; samples of one round were taken one soon after the other.

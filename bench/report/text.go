@@ -21,7 +21,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	fmt.Fprintln(t, "ratio\tmeasured\ttarget\tmet")
 	for _, target := range Targets {
 		if value, ok := r.Ratios[target.Key]; ok {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", target.Key, number(value), target.goal(), yes(*r.Targets[target.Key].Met))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", target.Key, number(value), target.goal(), yes(r.Targets[target.Key].Met))
 		}
 	}
 	for _, note := range r.Notes {
@@ -32,14 +32,20 @@ func (r *Report) WriteText(w io.Writer) error {
 }
 
 func (t Target) goal() string {
-	if t.Better == "higher" {
+	switch t.Better {
+	case "":
+		return "none"
+	case "higher":
 		return "≥ " + number(t.Goal)
 	}
 	return "≤ " + number(t.Goal)
 }
 
-func yes(met bool) string {
-	if met {
+func yes(met *bool) string {
+	switch {
+	case met == nil:
+		return "–"
+	case *met:
 		return "yes"
 	}
 	return "no"

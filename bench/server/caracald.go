@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/daemon"
@@ -18,14 +19,18 @@ type Daemon struct {
 	Trust json.RawMessage `json:"trust"`
 	// Zones are the zones to serve.
 	Zones []string `json:"zones"`
-	Dir   string   `json:"dir"`
+	// Dir keeps its state and its spool.
+	Dir string `json:"dir"`
 	// Fsync makes a record durable on the disk before its decision is answered,
 	// as is the default; otherwise it is with the operating system.
 	Fsync bool `json:"fsync"`
 	// NoRecord makes the spool so small that it takes none, and lets the daemon
 	// answer nevertheless: what comes nearest to no audit at all.
-	NoRecord bool  `json:"no_record"`
-	Cache    int64 `json:"cache"`
+	NoRecord bool `json:"no_record"`
+	// Cache bounds the decision cache in bytes; 0 is none.
+	Cache int64 `json:"cache"`
+	// Socket is the path of a Unix socket on which it is reached too, "" for none.
+	Socket string `json:"socket"`
 }
 
 // caracald is the daemon, put together as its command does it.
@@ -41,8 +46,9 @@ func caracald(ctx context.Context, config json.RawMessage, ready func(Ready) err
 	defer func() { err = errors.Join(err, observed.Stop(context.WithoutCancel(ctx))) }()
 	c := daemon.Config{
 		AdminURLs: []string{"http://" + cfg.Admin}, Token: cfg.Token, TrustRoot: cfg.Trust, Zones: cfg.Zones, StateDir: cfg.Dir,
-		DecideAddr: "127.0.0.1:0", CacheBytes: cfg.Cache, SpoolDurability: audit.SyncNone,
+		DecideAddr: "127.0.0.1:0", DecideSocket: cfg.Socket, CacheBytes: cfg.Cache, SpoolDurability: audit.SyncNone,
 		Metrics: observed.Metrics, MeterProvider: observed.Meters, TracerProvider: observed.Tracers, Name: "bench", Version: "bench",
+		DrainTimeout: 200 * time.Millisecond, // of no use after the measurement
 	}
 	if cfg.Fsync {
 		c.SpoolDurability = audit.SyncGroup
@@ -63,7 +69,7 @@ func caracald(ctx context.Context, config json.RawMessage, ready func(Ready) err
 		return err
 	case <-d.Ready():
 	}
-	if err := ready(Ready{Addr: d.Addr().String()}); err != nil {
+	if err := ready(Ready{Addr: d.Addr().String(), Socket: d.SocketPath()}); err != nil {
 		stop()
 		return errors.Join(err, <-ended)
 	}

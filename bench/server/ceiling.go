@@ -31,9 +31,10 @@ func ceiling(ctx context.Context, _ json.RawMessage, ready func(Ready) error) er
 
 // Policy names the workload whose policy a server has.
 type Policy struct {
-	Workload string `json:"workload"`
-	// Zones is the number of zones that have the policy; 0 is one.
-	Zones int `json:"zones,omitempty"`
+	Workload string `json:"workload,omitempty"`
+	// Zones have a policy of their own each: the variants of the reference
+	// workload, numbered in this order. Without them there is one policy.
+	Zones []string `json:"zones,omitempty"`
 	// Dir is an empty directory that the server may use.
 	Dir string `json:"dir,omitempty"`
 }

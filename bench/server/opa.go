@@ -26,24 +26,8 @@ func opaServer(ctx context.Context, config json.RawMessage, ready func(Ready) er
 	if err != nil {
 		return err
 	}
-	w, err := cfg.find()
-	if err != nil {
+	if err := cfg.write(); err != nil {
 		return err
-	}
-	zones := []string{""}
-	if cfg.Zones > 0 {
-		zones = workload.Zones(cfg.Zones)
-	}
-	for _, zone := range zones {
-		for _, m := range w.Modules {
-			content := m.Content
-			if zone != "" {
-				content = strings.Replace(content, "package caracal.authz", "package "+OPAPackage(zone), 1)
-			}
-			if err := os.WriteFile(filepath.Join(cfg.Dir, m.Name+zone+".rego"), []byte(content), 0o600); err != nil {
-				return err
-			}
-		}
 	}
 	// The command has no way to tell which port it got.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,7 +38,7 @@ func opaServer(ctx context.Context, config json.RawMessage, ready func(Ready) er
 	if err := l.Close(); err != nil {
 		return err
 	}
-	cmd.RootCommand.SetArgs([]string{"run", "--server", "--addr", addr, "--log-level", "error", "--disable-telemetry", cfg.Dir})
+	cmd.RootCommand.SetArgs([]string{"run", "--server", "--addr", addr, "--log-level", "error", "--skip-version-check", cfg.Dir})
 	cmd.RootCommand.SetOut(os.Stderr)
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.RootCommand.ExecuteContext(ctx) }()
@@ -72,8 +56,39 @@ func opaServer(ctx context.Context, config json.RawMessage, ready func(Ready) er
 	}
 }
 
-// OPAPackage is the package that a zone's policy has in an OPA with several.
-func OPAPackage(zone string) string { return "zones." + strings.ReplaceAll(zone, "-", "_") + ".authz" }
+// write puts the policies into files. With zones each has a package of its own.
+func (p Policy) write() error {
+	file := func(name, content string) error {
+		return os.WriteFile(filepath.Join(p.Dir, name+".rego"), []byte(content), 0o600)
+	}
+	for i, zone := range p.Zones {
+		for _, m := range workload.Variant(fmt.Sprintf("zone-%d", i)).Modules {
+			if err := file(m.Name+zone, strings.Replace(m.Content, "package caracal.authz", "package "+zonePackage(zone)+".authz", 1)); err != nil {
+				return err
+			}
+		}
+	}
+	if len(p.Zones) > 0 {
+		return nil
+	}
+	w, err := p.find()
+	if err != nil {
+		return err
+	}
+	for _, m := range w.Modules {
+		if err := file(m.Name, m.Content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func zonePackage(zone string) string { return "zones.zone_" + strings.ReplaceAll(zone, "-", "_") }
+
+// OPAPath is where a zone's result is in an OPA with several zones.
+func OPAPath(zone string) string {
+	return "/v1/data/" + strings.ReplaceAll(zonePackage(zone), ".", "/") + "/authz/result"
+}
 
 // healthy waits until OPA says that it is.
 func healthy(ctx context.Context, addr string, ended <-chan error) error {

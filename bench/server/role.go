@@ -8,8 +8,11 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -24,12 +27,11 @@ const (
 	RoleEngine   = "engine"
 	RoleNetHTTP  = "net-http"
 	RoleOPA      = "opa"
-	RolePlane    = "plane"
 	RoleAdmin    = "admin"
 )
 
 var roles = map[string]role{
-	RoleCeiling: ceiling, RoleCaracald: caracald, RoleEngine: engine, RoleNetHTTP: netHTTP, RoleOPA: opaServer, RolePlane: plane, RoleAdmin: adminServer,
+	RoleCeiling: ceiling, RoleCaracald: caracald, RoleEngine: engine, RoleNetHTTP: netHTTP, RoleOPA: opaServer, RoleAdmin: adminServer,
 }
 
 // Command is the hidden command by which the benchmark starts itself as a server.
@@ -65,6 +67,9 @@ func serve(ctx context.Context, r role, in io.Reader, out io.Writer) error {
 				defer stop()
 				var order string
 				for orders.Decode(&order) == nil {
+					if order == orderCollect {
+						debug.FreeOSMemory()
+					}
 					if answers.Encode(stats()) != nil {
 						return
 					}
@@ -88,6 +93,10 @@ func stats() Stats {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	s := Stats{Mallocs: m.Mallocs, Resident: int64(m.Sys), Peak: int64(m.Sys)}
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) == nil {
+		s.Processor = time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	}
 	if data, err := os.ReadFile("/proc/self/status"); err == nil {
 		s.Resident, s.Peak = kilobytes(string(data), "VmRSS:"), kilobytes(string(data), "VmHWM:")
 	}
