@@ -33,9 +33,6 @@ func (b *bench) watchers(ctx context.Context, until time.Time) (err error) {
 	var f fleet
 	defer func() { err = errors.Join(err, f.stop()) }()
 	count := b.count(500, 2000)
-	if b.quick {
-		b.report.Note(fmt.Sprintf("This quick run has %d watchers in the place of 2,000.", count))
-	}
 	control, err := b.admin(ctx, &f, "watchers-admin", server.BatchesStored)
 	if err != nil {
 		return err
@@ -84,7 +81,7 @@ func (b *bench) watchers(ctx context.Context, until time.Time) (err error) {
 		missed += lost
 		b.report.Add(key, report.Value{Unit: "ns", Value: float64(last)})
 	}
-	b.report.Ratio("watchers_last_notified_ms", b.report.Row(key).Max/1e6)
+	b.report.Ratio("watchers_last_notified_ms", b.report.Row(key).Max/1e6, what)
 	b.report.Ratio("watchers_missed", float64(missed))
 	key.Metric = "missed changes"
 	b.report.Add(key, report.Value{Value: float64(missed)})

@@ -25,9 +25,9 @@ const zoneWriters = 8
 func (b *bench) zones(ctx context.Context, _ time.Time) (err error) {
 	var f fleet
 	defer func() { err = errors.Join(err, f.stop()) }()
-	count := b.count(100, 1000)
+	count := b.count(50, 1000)
 	if b.quick {
-		b.report.Note(fmt.Sprintf("This quick run compares memory with %d zones in the place of 1,000; what a process takes without any is a larger part of it.", count))
+		b.report.Note(fmt.Sprintf("This quick run compares memory with %d zones in the place of 1,000; what a process takes with one zone is a larger part of it.", count))
 	}
 	control, err := b.admin(ctx, &f, "zones-admin", server.BatchesDiscarded)
 	if err != nil {
@@ -45,39 +45,51 @@ func (b *bench) zones(ctx context.Context, _ time.Time) (err error) {
 	if err := writers.Wait(); err != nil {
 		return err
 	}
-	what := fmt.Sprintf("%d zones", count)
-	key := func(peer string) report.Key {
-		return report.Key{Group: "memory", Workload: "A", What: what, Peer: peer, Metric: "resident"}
+	for _, n := range []int{1, count} {
+		ours, theirs, err := b.memory(ctx, control, zones[:n])
+		if err != nil {
+			return err
+		}
+		if n == count {
+			b.ratio("memory_1000_zones_vs_opa", ours, theirs, fmt.Sprintf("%d zones", n))
+		}
 	}
-	ids := make([]string, count)
+	return nil
+}
+
+// memory measures a daemon and an OPA with zones, and names the rows.
+func (b *bench) memory(ctx context.Context, control *server.Control, zones []*server.Zone) (ours, theirs report.Key, err error) {
+	var f fleet
+	defer func() { err = errors.Join(err, f.stop()) }()
+	n := len(zones)
+	ours = report.Key{Group: "memory", Workload: "A", What: fmt.Sprintf("zones: %d", n), Peer: peerCaracald, Metric: "resident"}
+	theirs = ours
+	theirs.Peer = peerOPA
+	ids := make([]string, n)
 	for i, z := range zones {
 		ids[i] = z.ID
 	}
 	start := time.Now()
-	daemon, _, err := b.daemon(ctx, &f, control, "zones", server.Daemon{}, zones...)
+	daemon, _, err := b.daemon(ctx, &f, control, fmt.Sprintf("zones-%d", n), server.Daemon{}, zones...)
 	if err != nil {
-		return err
+		return ours, theirs, err
 	}
-	if err := b.held(ctx, key(peerCaracald), daemon, time.Since(start), ids, func(id string, input []byte) (string, []byte) { return decidePath, input }); err != nil {
-		return err
+	if err := b.held(ctx, ours, daemon, time.Since(start), ids, func(_ string, input []byte) (string, []byte) { return decidePath, input }); err != nil {
+		return ours, theirs, err
 	}
-	dir, err := b.directory("zones-opa")
+	dir, err := b.directory(fmt.Sprintf("zones-opa-%d", n))
 	if err != nil {
-		return err
+		return ours, theirs, err
 	}
 	start = time.Now()
 	opa, err := server.Start(ctx, server.RoleOPA, server.Policy{Zones: ids, Dir: dir})
 	if err != nil {
-		return err
+		return ours, theirs, err
 	}
 	f.add(opa)
-	if err := b.held(ctx, key(peerOPA), opa, time.Since(start), ids, func(id string, input []byte) (string, []byte) {
+	return ours, theirs, b.held(ctx, theirs, opa, time.Since(start), ids, func(id string, input []byte) (string, []byte) {
 		return server.OPAPath(id), fmt.Appendf(nil, `{"input":%s}`, input)
-	}); err != nil {
-		return err
-	}
-	b.ratio("memory_1000_zones_vs_opa", key(peerCaracald), key(peerOPA))
-	return nil
+	})
 }
 
 // held asks a server twice in each zone and reports the memory that it has then.

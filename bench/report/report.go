@@ -41,8 +41,10 @@ type Report struct {
 	Started time.Time `json:"started"`
 	Seconds float64   `json:"seconds"`
 	Quick   bool      `json:"quick"`
-	Command string    `json:"command"`
-	Machine Machine   `json:"machine"`
+	// Command made the whole run, Commands makes each group of rows again.
+	Command  string            `json:"command"`
+	Commands map[string]string `json:"commands"`
+	Machine  Machine           `json:"machine"`
 	// Versions of Go and of the modules that were compared.
 	Versions map[string]string `json:"versions"`
 	Rows     []*Row            `json:"rows"`
@@ -66,13 +68,17 @@ type Machine struct {
 	Model      string `json:"model,omitempty"`
 	Kernel     string `json:"kernel,omitempty"`
 	MemoryMB   int    `json:"memory_mb,omitempty"`
+	// Load is the load average of the minute before the run: what else ran.
+	Load float64 `json:"load"`
+	// FileSystem is the type of that on which stores and spools are.
+	FileSystem string `json:"file_system,omitempty"`
 }
 
 // New begins the report of a run.
 func New(command string, quick bool) *Report {
 	r := &Report{
 		Started: time.Now().UTC(), Quick: quick, Command: command, Machine: machine(), Versions: map[string]string{"go": runtime.Version()},
-		Rows: []*Row{}, Ratios: map[string]float64{}, Targets: map[string]Target{}, Notes: []string{}, index: map[Key]*Row{},
+		Rows: []*Row{}, Commands: map[string]string{}, Ratios: map[string]float64{}, Targets: map[string]Target{}, Notes: []string{}, index: map[Key]*Row{},
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
@@ -91,7 +97,7 @@ func New(command string, quick bool) *Report {
 }
 
 // Quantiles are those of Curve, in percent.
-var Quantiles = []float64{0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99}
+var Quantiles = []float64{10, 25, 50, 75, 90, 95, 99, 99.5, 99.9}
 
 // Curve is a distribution of latencies: Values, in ms, are at Quantiles.
 type Curve struct {
@@ -122,6 +128,15 @@ func (r *Report) Add(k Key, v Value) {
 func (r *Report) Note(text string) {
 	if !slices.Contains(r.Notes, text) {
 		r.Notes = append(r.Notes, text)
+	}
+}
+
+// MadeBy names the command that measures again what has none yet.
+func (r *Report) MadeBy(command string) {
+	for _, group := range r.Groups() {
+		if r.Commands[group] == "" {
+			r.Commands[group] = command
+		}
 	}
 }
 

@@ -1,5 +1,7 @@
 package report
 
+import "strings"
+
 // Target is what a ratio should be.
 type Target struct {
 	Key string `json:"-"`
@@ -50,8 +52,9 @@ var Targets = []Target{
 		What: "resident memory of one daemon with many zones of A over that of one opa run --server with the same policies"},
 }
 
-// Ratio sets a ratio of the run.
-func (r *Report) Ratio(key string, value float64) {
+// Ratio sets a ratio of the run. Details are what this run adds to what its
+// target says.
+func (r *Report) Ratio(key string, value float64, details ...string) {
 	r.Ratios[key] = value
 	for _, t := range Targets {
 		if t.Key == key {
@@ -62,6 +65,7 @@ func (r *Report) Ratio(key string, value float64) {
 			if t.Better != "" {
 				t.Met = &met
 			}
+			t.What = strings.Join(append([]string{t.What}, details...), "; ")
 			r.Targets[key] = t
 		}
 	}
