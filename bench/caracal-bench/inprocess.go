@@ -37,15 +37,15 @@ func (b *bench) inProcess(ctx context.Context, until time.Time) error {
 			return err
 		}
 		// In a quick run what no ratio is made of has one round.
-		rounds := b.count(1, 10)
+		rounds, end := b.count(3, 10), time.Now().Add(b.pick(4*time.Second, time.Minute))
 		d := b.pick(40*time.Millisecond, 300*time.Millisecond)
-		if names[0] == "A" || names[0] == "B10" {
-			rounds = b.count(3, 10)
+		if b.quick && names[0] != "A" && names[0] != "B10" {
+			rounds, end = 1, until
 		}
 		if names[0] == "A" {
 			d = b.pick(100*time.Millisecond, 500*time.Millisecond)
 		}
-		if err := measure.Rounds(ctx, b.report, cells, rounds, d, earlier(until, time.Now().Add(b.pick(4*time.Second, time.Minute)))); err != nil {
+		if err := measure.Rounds(ctx, b.report, cells, rounds, d, end); err != nil {
 			return err
 		}
 	}
@@ -61,13 +61,6 @@ func (b *bench) inProcess(ctx context.Context, until time.Time) error {
 	return nil
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
 // bodies are n inputs of a workload.
 func (b *bench) bodies(w *workload.Workload, n int, zones ...string) [][]byte {
 	inputs := w.Inputs(b.seed, zones...)
@@ -78,7 +71,7 @@ func (b *bench) bodies(w *workload.Workload, n int, zones ...string) [][]byte {
 	return raws
 }
 
-func prepare(w *workload.Workload, p *peer.Peer, seed uint64) (raws [][]byte, parsed []any, err error) {
+func parse(w *workload.Workload, p *peer.Peer, seed uint64) (raws [][]byte, parsed []any, err error) {
 	inputs := w.Inputs(seed)
 	for range inputsKept {
 		raw, _ := inputs.Next(nil)
@@ -95,7 +88,11 @@ func (b *bench) inProcessCells(ctx context.Context, names []string) ([]measure.C
 	var cells []measure.Cell
 	for _, name := range names {
 		w := workload.Find(name)
-		peers, err := peer.New(ctx, w)
+		prepare := peer.New
+		if b.quick && w.Rules > 1000 {
+			prepare = peer.NewPair // the others take seconds before their first decision
+		}
+		peers, err := prepare(ctx, w)
 		if err != nil {
 			return nil, err
 		}
@@ -107,7 +104,7 @@ func (b *bench) inProcessCells(ctx context.Context, names []string) ([]measure.C
 			return nil, err
 		}
 		for _, p := range peers {
-			raws, parsed, err := prepare(w, p, b.seed)
+			raws, parsed, err := parse(w, p, b.seed)
 			if err != nil {
 				return nil, err
 			}

@@ -30,6 +30,9 @@ type bench struct {
 	report *report.Report
 	log    io.Writer
 	dir    string // for what servers keep; removed at the end
+	// pace is by how much the samples of a quick run are shortened, where what
+	// came before took longer than it was given.
+	pace float64
 }
 
 // part is one of the things a run measures. It takes no further samples, though
@@ -52,13 +55,6 @@ var parts = []part{
 	{"zones", 4 * time.Second, 3 * time.Minute, true, (*bench).zones},
 }
 
-const (
-	// quickLimit is what a quick run may take, quickLate when it begins nothing
-	// that it can do without.
-	quickLimit = 53 * time.Second
-	quickLate  = 45 * time.Second
-)
-
 func partNames() []string {
 	names := make([]string, len(parts))
 	for i, p := range parts {
@@ -73,17 +69,19 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 			return fmt.Errorf("%w: --only %s: parts are %s", errUsage, name, strings.Join(partNames(), ", "))
 		}
 	}
-	b := &bench{options: o, report: report.New("caracal-bench "+strings.Join(os.Args[1:], " "), o.quick), log: log}
+	b := &bench{options: o, report: report.New("caracal-bench "+strings.Join(os.Args[1:], " "), o.quick), log: log, pace: 1}
 	if b.dir, err = os.MkdirTemp(o.dir, "caracal-bench-"); err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(b.dir) }()
 	b.report.Place(b.dir)
 	var failures []error
-	for _, p := range parts {
-		if (len(o.only) > 0 && !slices.Contains(o.only, p.name)) || ctx.Err() != nil {
-			continue
+	todo := slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return len(o.only) > 0 && !slices.Contains(o.only, p.name) })
+	for i, p := range todo {
+		if ctx.Err() != nil {
+			break
 		}
+		b.hurry(todo[i:])
 		if err := b.part(ctx, p); err != nil {
 			err = fmt.Errorf("%s: %w", p.name, err)
 			b.report.Note("A part failed, and what it was to measure is missing: " + err.Error())
@@ -93,19 +91,35 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 	return errors.Join(errors.Join(failures...), ctx.Err(), b.write(out))
 }
 
+// quickLimit is what the parts of a quick run may take together, which leaves
+// some time for what cannot be shortened.
+const quickLimit = 52 * time.Second
+
+// hurry sets the pace of a quick run to what is left to do, and to the time left.
+func (b *bench) hurry(todo []part) {
+	if !b.quick {
+		return
+	}
+	var planned time.Duration
+	for _, p := range todo {
+		if !p.spare {
+			planned += p.quick
+		}
+	}
+	left := time.Until(b.report.Started.Add(quickLimit))
+	if b.pace = 1; left < planned {
+		b.pace = max(0.3, left.Seconds()/planned.Seconds())
+	}
+}
+
 // part measures one part.
 func (b *bench) part(ctx context.Context, p part) error {
 	start := time.Now()
-	until := start.Add(b.pick(p.quick, p.full))
-	if b.quick {
-		if p.spare && start.Sub(b.report.Started) > quickLate {
-			b.report.Note(fmt.Sprintf("The part %q is left out, as this quick run is late.", p.name))
-			return nil
-		}
-		if limit := b.report.Started.Add(quickLimit); until.After(limit) {
-			until = limit
-		}
+	if b.quick && p.spare && start.Sub(b.report.Started) > quickLimit-p.quick {
+		b.report.Note(fmt.Sprintf("The part %q is left out, as this quick run is late.", p.name))
+		return nil
 	}
+	until := start.Add(b.pick(p.quick, p.full))
 	fmt.Fprintf(b.log, "%s ...", p.name)
 	err := p.run(b, ctx, until)
 	fmt.Fprintf(b.log, " %.1f s\n", time.Since(start).Seconds())
@@ -150,7 +164,7 @@ func (b *bench) pick(quick, full time.Duration) time.Duration {
 	case b.tiny:
 		return quick / 5
 	case b.quick:
-		return quick
+		return time.Duration(float64(quick) * b.pace)
 	}
 	return full
 }
