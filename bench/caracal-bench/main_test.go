@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 func TestOverHTTP(t *testing.T) {
 	only := []string{"http", "swap", "activation", "audit", "watchers", "zones"}
 	var out bytes.Buffer
-	if err := run(t.Context(), options{quick: true, tiny: true, json: true, only: only, seed: 1, dir: t.TempDir()}, &out, io.Discard); err != nil {
+	if err := run(t.Context(), options{quick: true, tiny: true, json: true, only: only, seed: 1, dir: t.TempDir()}, &out, t.Output()); err != nil {
 		t.Fatal(err)
 	}
 	var r report.Report

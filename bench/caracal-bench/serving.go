@@ -157,6 +157,9 @@ func (b *bench) agree(ctx context.Context, servers []asked) error {
 		if _, err := b.load(ctx, s, loader.Load{Seed: b.seed, Connections: connections, Duration: b.pick(150*time.Millisecond, time.Second)}); err != nil {
 			return err
 		}
+		if _, _, err := s.shipped(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -176,6 +179,42 @@ func (b *bench) load(ctx context.Context, s asked, l loader.Load) (*loader.Resul
 		b.report.Note(fmt.Sprintf("Of %s, %d of %d requests failed: %v.", s.name, r.Failed, r.Failed+r.Answered, r.Failure))
 	}
 	return r, nil
+}
+
+// ships tells whether a server has records to ship.
+func (s asked) ships() bool { return s.process.Name == server.RoleCaracald && s.name != peerNoRecord }
+
+// shipDeadline bounds the wait for records that are not shipped yet.
+const shipDeadline = 20 * time.Second
+
+// shipped waits until a daemon has shipped all its records, so that what one
+// server has left to do is not done while the next is measured. It tells how
+// many there were and how long it took.
+func (s asked) shipped(ctx context.Context) (waiting float64, took time.Duration, err error) {
+	if !s.ships() {
+		return 0, 0, nil
+	}
+	start := time.Now()
+	for first := true; ; first = false {
+		m, err := server.Metrics(ctx, s.process.Ready.Addr)
+		if err != nil {
+			return 0, 0, fmt.Errorf("%s: %w", s.name, err)
+		}
+		depth := m["caracal_daemon_spool_depth"]
+		if first {
+			waiting = depth
+		}
+		took = time.Since(start)
+		switch {
+		case depth == 0:
+			return waiting, took, nil
+		case took > shipDeadline:
+			return 0, 0, fmt.Errorf("%s: %.0f records are not shipped after %v", s.name, depth, shipDeadline)
+		case ctx.Err() != nil:
+			return 0, 0, ctx.Err()
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // directory makes a directory that is removed with the run.

@@ -138,39 +138,3 @@ func (m *moving) activateEach(ctx context.Context, versions []server.Version) er
 	}
 	return nil
 }
-
-// activation measures from moving the pointer through the API to the first
-// decision of the new bundle.
-func (b *bench) activation(ctx context.Context, until time.Time) (err error) {
-	var f fleet
-	defer func() { err = errors.Join(err, f.stop()) }()
-	m, err := b.moving(ctx, &f, "activation")
-	if err != nil {
-		return err
-	}
-	if err := b.agree(ctx, []asked{m.asked}); err != nil {
-		return err
-	}
-	count := b.count(100, 1000)
-	key := report.Key{Group: "activation", Workload: "A", What: "API call to first decision of the new bundle", Peer: peerCaracald, Metric: "time"}
-	for i := range count {
-		if i >= count/5 && time.Now().After(until) {
-			break
-		}
-		versions, err := m.publish(ctx, 1)
-		if err != nil {
-			return err
-		}
-		took, err := m.firstDecision(ctx, versions[0])
-		if err != nil {
-			return err
-		}
-		b.report.Add(key, report.Value{Unit: "ns", Value: float64(took)})
-	}
-	row := b.report.Row(key)
-	p99 := row.Quantile(0.99)
-	key.Metric = "p99"
-	b.report.Add(key, report.Value{Unit: "ns", Value: p99})
-	b.report.Ratio("activation_p99_ms", p99/1e6, fmt.Sprintf("%d activations", len(row.Samples)))
-	return nil
-}
