@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -133,6 +134,10 @@ func (s *Spool) run() {
 // one fsync and tend to come back together; without waiting they would split
 // into two halves that take turns, each waiting for two fsyncs.
 func (s *Spool) gather(timer *time.Timer) {
+	if s.durability == SyncNone {
+		s.yield()
+		return
+	}
 	if s.durability != SyncGroup || s.groupDelay < 0 || s.lastGroup < 2 {
 		return
 	}
@@ -154,6 +159,24 @@ func (s *Spool) gather(timer *time.Timer) {
 			s.mu.Unlock()
 			return
 		}
+	}
+}
+
+// yield lets those go first who are about to append: a write for each record
+// costs more than all else about it. Nobody waits for it where there is nothing
+// else to do.
+func (s *Spool) yield() {
+	const most = 4
+	before := 0
+	for range most {
+		s.mu.Lock()
+		n := len(s.queue)
+		s.mu.Unlock()
+		if n == before {
+			return
+		}
+		before = n
+		runtime.Gosched()
 	}
 }
 
@@ -251,12 +274,13 @@ func (s *Spool) write(group []*pending, gaps [][]byte) error {
 
 // turn ends the active segment and begins the next.
 func (s *Spool) turn() error {
-	if err := s.syncActive(); err != nil {
-		return err
-	}
+	s.mu.Lock()
+	s.segments[len(s.segments)-1].full = time.Now()
+	s.mu.Unlock()
 	if err := s.beginSegment(); err != nil {
 		return err
 	}
+	s.noteFull()
 	// What was acknowledged up to the end can go now.
 	s.mu.Lock()
 	acked := s.acked
@@ -267,7 +291,8 @@ func (s *Spool) turn() error {
 	return nil
 }
 
-// syncActive makes what SyncNone left to the operating system durable.
+// syncActive makes what SyncNone left to the operating system durable, as far as
+// it is in the active segment.
 func (s *Spool) syncActive() error {
 	if s.durability != SyncNone {
 		return nil

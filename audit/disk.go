@@ -56,9 +56,23 @@ func (osDisk) syncDir(dir string) error {
 // beside it, fsync, rename over it, fsync the directory.
 func replaceFile(d disk, name string, data []byte) error {
 	temp := name + ".tmp"
-	f, err := d.open(temp, os.O_CREATE|os.O_TRUNC|os.O_RDWR)
+	if err := writeFile(d, temp, data); err != nil {
+		return err
+	}
+	if err := d.rename(temp, name); err != nil {
+		return fmt.Errorf("renaming %s: %w", temp, err)
+	}
+	if err := d.syncDir(filepath.Dir(name)); err != nil {
+		return fmt.Errorf("making %s durable: %w", name, err)
+	}
+	return nil
+}
+
+// writeFile makes a file that holds data, durably, or none.
+func writeFile(d disk, name string, data []byte) error {
+	f, err := d.open(name, os.O_CREATE|os.O_TRUNC|os.O_RDWR)
 	if err != nil {
-		return fmt.Errorf("creating %s: %w", temp, err)
+		return fmt.Errorf("creating %s: %w", name, err)
 	}
 	_, err = f.WriteAt(data, 0)
 	if err == nil {
@@ -68,14 +82,8 @@ func replaceFile(d disk, name string, data []byte) error {
 		err = closeErr
 	}
 	if err != nil {
-		_ = d.remove(temp) // the error that matters is the one above
-		return fmt.Errorf("writing %s: %w", temp, err)
-	}
-	if err := d.rename(temp, name); err != nil {
-		return fmt.Errorf("renaming %s: %w", temp, err)
-	}
-	if err := d.syncDir(filepath.Dir(name)); err != nil {
-		return fmt.Errorf("making %s durable: %w", name, err)
+		_ = d.remove(name) // the error that matters is the one above
+		return fmt.Errorf("writing %s: %w", name, err)
 	}
 	return nil
 }

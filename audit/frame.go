@@ -17,8 +17,12 @@ const (
 	recordPrefixBytes = 4
 	// maxFramePayload bounds what a damaged length can make a reader allocate.
 	maxFramePayload = MaxRecordBytes + 4<<20
-	// codecPlain: the payload is the records, each after its length.
+	// codecPlain: the payload is the records, each after its length. codecZstd: it
+	// is the length of that, and then that compressed.
 	codecPlain = 1
+	codecZstd  = 2
+	// packedPrefixBytes is the length that stands before a compressed payload.
+	packedPrefixBytes = 4
 )
 
 var (
@@ -32,6 +36,7 @@ var errFrame = errors.New("no whole frame")
 // frameHeader is the fixed part of a frame.
 type frameHeader struct {
 	payload    int64
+	codec      byte
 	count      int
 	first      uint64
 	prev, hash [32]byte
@@ -68,17 +73,22 @@ func (b *frameBuilder) add(record []byte) {
 
 // finish fills in the header and returns the frame, valid until the next reset.
 func (b *frameBuilder) finish() []byte {
-	h, payload := b.buf[:frameHeaderBytes], b.buf[frameHeaderBytes:]
+	b.header(b.buf, codecPlain)
+	return b.buf
+}
+
+// header fills in the header of a frame.
+func (b *frameBuilder) header(frame []byte, codec byte) {
+	h, payload := frame[:frameHeaderBytes], frame[frameHeaderBytes:]
 	copy(h, frameMagic)
 	binary.BigEndian.PutUint32(h[4:], uint32(len(payload)))
-	h[8] = codecPlain
+	h[8] = codec
 	binary.BigEndian.PutUint32(h[12:], uint32(b.count))
 	binary.BigEndian.PutUint64(h[16:], b.chain.offset-uint64(b.count))
 	copy(h[24:], b.prev[:])
 	copy(h[56:], b.chain.hash[:])
 	binary.BigEndian.PutUint32(h[88:], crc32.Checksum(payload, castagnoli))
 	binary.BigEndian.PutUint32(h[92:], crc32.Checksum(h[:92], castagnoli))
-	return b.buf
 }
 
 // parseFrameHeader checks everything a header says about itself.
@@ -89,46 +99,57 @@ func parseFrameHeader(h []byte) (frameHeader, error) {
 	}
 	f := frameHeader{
 		payload: int64(binary.BigEndian.Uint32(h[4:])),
+		codec:   h[8],
 		count:   int(binary.BigEndian.Uint32(h[12:])),
 		first:   binary.BigEndian.Uint64(h[16:]),
 		crc:     binary.BigEndian.Uint32(h[88:]),
 	}
 	copy(f.prev[:], h[24:])
 	copy(f.hash[:], h[56:])
-	if h[8] != codecPlain || h[9]|h[10]|h[11] != 0 || f.count < 1 || f.payload > maxFramePayload ||
-		f.payload < int64(f.count)*(recordPrefixBytes+1) || f.next() < f.first {
+	if f.codec != codecPlain && f.codec != codecZstd || h[9]|h[10]|h[11] != 0 || f.count < 1 || f.payload > maxFramePayload ||
+		f.codec == codecPlain && f.payload < int64(f.count)*(recordPrefixBytes+1) || f.next() < f.first {
 		return frameHeader{}, errFrame
 	}
 	return f, nil
 }
 
+// frameBuffer is the room that reading frames takes, from one to the next.
+type frameBuffer struct {
+	payload, plain []byte
+}
+
 // readFrame reads the frame at pos of a file of the given size. The records
-// lie in buf, which is grown as needed and returned. The error is errFrame when
-// no whole frame is there, ErrChain when a whole frame's records do not lead
-// from its prev to its hash, or that of reading.
-func readFrame(r io.ReaderAt, pos, size int64, buf []byte) (h frameHeader, records [][]byte, grown []byte, err error) {
+// lie in buf. The error is errFrame when no whole frame is there, ErrChain when a
+// whole frame's records do not lead from its prev to its hash, or that of reading.
+func readFrame(r io.ReaderAt, pos, size int64, buf *frameBuffer) (h frameHeader, records [][]byte, err error) {
 	h, err = readFrameHeader(r, pos, size)
 	if err != nil {
-		return h, nil, buf, err
+		return h, nil, err
 	}
-	if int64(cap(buf)) < h.payload {
-		buf = make([]byte, h.payload)
+	if int64(cap(buf.payload)) < h.payload {
+		buf.payload = make([]byte, h.payload)
 	}
-	buf = buf[:h.payload]
-	if _, err := r.ReadAt(buf, pos+frameHeaderBytes); err != nil {
-		return h, nil, buf, readError(err)
+	payload := buf.payload[:h.payload]
+	if _, err := r.ReadAt(payload, pos+frameHeaderBytes); err != nil {
+		return h, nil, readError(err)
 	}
-	if crc32.Checksum(buf, castagnoli) != h.crc {
-		return h, nil, buf, errFrame
+	if crc32.Checksum(payload, castagnoli) != h.crc {
+		return h, nil, errFrame
 	}
-	records, err = splitRecords(buf, h.count)
+	if h.codec == codecZstd {
+		if buf.plain, err = unpack(payload, buf.plain); err != nil {
+			return h, nil, err
+		}
+		payload = buf.plain
+	}
+	records, err = splitRecords(payload, h.count)
 	if err != nil {
-		return h, nil, buf, errFrame
+		return h, nil, errFrame
 	}
 	if err := VerifyChain(h.prev, h.first, records, h.hash); err != nil {
-		return h, nil, buf, err
+		return h, nil, err
 	}
-	return h, records, buf, nil
+	return h, records, nil
 }
 
 func readFrameHeader(r io.ReaderAt, pos, size int64) (frameHeader, error) {
@@ -183,7 +204,8 @@ func splitRecords(payload []byte, count int) ([][]byte, error) {
 // not below min, and returns its position. It returns size when there is none.
 func findFrame(r io.ReaderAt, pos, size int64, min uint64) (int64, error) {
 	const window = 64 << 10
-	var buf, payload []byte
+	var buf []byte
+	var room frameBuffer
 	for pos < size {
 		buf = append(buf[:0], make([]byte, window)...)
 		n, err := r.ReadAt(buf, pos)
@@ -199,7 +221,7 @@ func findFrame(r io.ReaderAt, pos, size int64, min uint64) (int64, error) {
 			at := pos + int64(from+i)
 			h, err := readFrameHeader(r, at, size)
 			if err == nil && h.first >= min {
-				_, _, payload, err = readFrame(r, at, size, payload)
+				_, _, err = readFrame(r, at, size, &room)
 			}
 			switch {
 			case err == nil && h.first >= min, errors.Is(err, ErrChain):

@@ -12,3 +12,5 @@ import (
 func lockFile(name string) (*os.File, error) {
 	return nil, fmt.Errorf("locking %s: %w", name, errors.ErrUnsupported)
 }
+
+func unlockFile(f *os.File) error { return f.Close() }

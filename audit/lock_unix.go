@@ -31,3 +31,10 @@ func lockFile(name string) (*os.File, error) {
 	}
 	return nil, fmt.Errorf("locking %s: %w", name, err)
 }
+
+// unlockFile gives a lock back. Closing the file alone would leave the lock to a
+// process that is just being started, which has every file until it runs another
+// program.
+func unlockFile(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
+}

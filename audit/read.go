@@ -61,7 +61,7 @@ type spoolReader struct {
 	// start and end are the frame boundaries around the last batch, each in
 	// the segment of that name.
 	start, end cursor
-	buf        []byte
+	buf        frameBuffer
 }
 
 type cursor struct {
@@ -192,9 +192,8 @@ func (s *Spool) read(maxRecords, maxBytes int) (Batch, error) {
 		if err := s.reader.open(s.disk, seg.name); err != nil {
 			return Batch{}, err
 		}
-		w := walk{r: s.reader.file, size: seg.size, limit: limit, at: at, buf: s.reader.buf}
+		w := walk{r: s.reader.file, size: seg.size, limit: limit, at: at, buf: &s.reader.buf}
 		full, err := s.gatherSegment(&g, &w, seg.name)
-		s.reader.buf = w.buf
 		if err != nil {
 			return Batch{}, err
 		}

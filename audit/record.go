@@ -2,7 +2,10 @@ package audit
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,19 +38,16 @@ type wireRecord struct {
 	OccurredAt          []int64 `cbor:"16,keyasint,omitempty"`
 }
 
-var (
-	recordEncoding = mustEncoding(cbor.CoreDetEncOptions().UserBufferEncMode())
-	recordDecoding = mustEncoding(cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		MaxNestedLevels:   4,
-		MaxArrayElements:  16,
-		MaxMapPairs:       32,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		UTF8:              cbor.UTF8RejectInvalid,
-	}.DecMode())
-)
+var recordDecoding = mustEncoding(cbor.DecOptions{
+	DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+	MaxNestedLevels:   4,
+	MaxArrayElements:  16,
+	MaxMapPairs:       32,
+	IndefLength:       cbor.IndefLengthForbidden,
+	TagsMd:            cbor.TagsForbidden,
+	ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+	UTF8:              cbor.UTF8RejectInvalid,
+}.DecMode())
 
 // mustEncoding turns a mistake in the constant options above into a failure at
 // start, where every test sees it.
@@ -58,63 +58,110 @@ func mustEncoding[M any](mode M, err error) M {
 	return mode
 }
 
-// encoder is what one AppendRecord needs; pooled so that encoding allocates
-// nothing but the growth of dst.
-type encoder struct {
-	wire wireRecord
-	time [2]int64
-	buf  bytes.Buffer
-}
-
-var encoders = sync.Pool{New: func() any { return new(encoder) }}
-
 // AppendRecord appends the deterministic CBOR encoding of r to dst. The JSON
 // fields are carried byte for byte and not looked into; text that is not UTF-8
 // is ErrFormat, and a record over MaxRecordBytes is ErrLimit. On an error dst
 // is returned as it was.
 func AppendRecord(dst []byte, r *Record) ([]byte, error) {
-	e := encoders.Get().(*encoder)
-	defer encoders.Put(e)
-	e.wire = wireRecord{
-		ID: r.ID, EventType: r.EventType, ZoneID: r.ZoneID, RequestID: r.RequestID,
-		Decision: r.Decision, EvaluationStatus: r.EvaluationStatus,
-		PolicySetID: r.PolicySetID, PolicySetVersionID: r.PolicySetVersionID,
-		ManifestSHA256: r.ManifestSHA256, BundleSHA256: r.BundleSHA256, Sequence: r.Sequence,
-		DeterminingPolicies: r.DeterminingPolicies, Diagnostics: r.Diagnostics,
-		Metadata: r.Metadata, Input: r.Input,
+	texts := [...]struct{ name, value string }{
+		{"ID", r.ID}, {"EventType", r.EventType}, {"ZoneID", r.ZoneID}, {"RequestID", r.RequestID},
+		{"Decision", r.Decision}, {"EvaluationStatus", r.EvaluationStatus},
+		{"PolicySetID", r.PolicySetID}, {"PolicySetVersionID", r.PolicySetVersionID},
+		{"ManifestSHA256", r.ManifestSHA256}, {"BundleSHA256", r.BundleSHA256},
 	}
-	if name := e.wire.invalidText(); name != "" {
-		return dst, fmt.Errorf("encoding an audit record: %s is not UTF-8: %w", name, ErrFormat)
+	documents := [...][]byte{r.DeterminingPolicies, r.Diagnostics, r.Metadata, r.Input}
+	fields, size := 0, 0
+	for i := range texts {
+		if texts[i].value == "" {
+			continue
+		}
+		if !utf8.ValidString(texts[i].value) {
+			return dst, fmt.Errorf("encoding an audit record: %s is not UTF-8: %w", texts[i].name, ErrFormat)
+		}
+		fields++
+		size += len(texts[i].value)
 	}
-	if !r.OccurredAt.IsZero() {
-		e.time = [2]int64{r.OccurredAt.Unix(), int64(r.OccurredAt.Nanosecond())}
-		e.wire.OccurredAt = e.time[:]
-	}
-	e.buf = *bytes.NewBuffer(dst)
-	err := recordEncoding.MarshalToBuffer(&e.wire, &e.buf)
-	out := e.buf.Bytes()
-	e.wire, e.buf = wireRecord{}, bytes.Buffer{} // keep nothing of the caller's alive
-	if err != nil {
-		return dst, fmt.Errorf("encoding an audit record: %w", err)
-	}
-	if n := len(out) - len(dst); n > MaxRecordBytes {
-		return dst, fmt.Errorf("encoding an audit record of %d bytes: %w", n, ErrLimit)
-	}
-	return out, nil
-}
-
-func (w *wireRecord) invalidText() string {
-	for _, f := range [...]struct{ name, value string }{
-		{"ID", w.ID}, {"EventType", w.EventType}, {"ZoneID", w.ZoneID}, {"RequestID", w.RequestID},
-		{"Decision", w.Decision}, {"EvaluationStatus", w.EvaluationStatus},
-		{"PolicySetID", w.PolicySetID}, {"PolicySetVersionID", w.PolicySetVersionID},
-		{"ManifestSHA256", w.ManifestSHA256}, {"BundleSHA256", w.BundleSHA256},
-	} {
-		if !utf8.ValidString(f.value) {
-			return f.name
+	for _, d := range documents {
+		if len(d) > 0 {
+			fields++
+			size += len(d)
 		}
 	}
-	return ""
+	if r.Sequence != 0 {
+		fields++
+	}
+	if !r.OccurredAt.IsZero() {
+		fields++
+	}
+	if size > MaxRecordBytes {
+		return dst, fmt.Errorf("encoding an audit record of %d bytes: %w", size, ErrLimit)
+	}
+	start := len(dst)
+	b := appendHead(slices.Grow(dst, size+4*len(texts)+64), cborMap, uint64(fields))
+	for i := range texts {
+		if text := texts[i].value; text != "" {
+			b = appendHead(append(b, byte(keyID+i)), cborText, uint64(len(text)))
+			b = append(b, text...)
+		}
+	}
+	if r.Sequence != 0 {
+		b = appendInt(append(b, keySequence), r.Sequence)
+	}
+	for i, d := range documents {
+		if len(d) > 0 {
+			b = appendHead(append(b, byte(keyDeterminingPolicies+i)), cborBytes, uint64(len(d)))
+			b = append(b, d...)
+		}
+	}
+	if !r.OccurredAt.IsZero() {
+		b = appendHead(append(b, keyOccurredAt), cborArray, 2)
+		b = appendInt(b, r.OccurredAt.Unix())
+		b = appendInt(b, int64(r.OccurredAt.Nanosecond()))
+	}
+	if n := len(b) - start; n > MaxRecordBytes {
+		return dst, fmt.Errorf("encoding an audit record of %d bytes: %w", n, ErrLimit)
+	}
+	return b, nil
+}
+
+// Keys of the map, all of which CBOR writes in one byte; those of texts and of
+// documents follow each other.
+const (
+	keyID                  = 1
+	keySequence            = 11
+	keyDeterminingPolicies = 12
+	keyOccurredAt          = 16
+)
+
+// Major types of CBOR, as they stand in the first byte of an item.
+const (
+	cborNegative = 1 << 5
+	cborBytes    = 2 << 5
+	cborText     = 3 << 5
+	cborArray    = 4 << 5
+	cborMap      = 5 << 5
+)
+
+// appendHead appends the head of an item in its shortest form.
+func appendHead(b []byte, major byte, n uint64) []byte {
+	switch {
+	case n < 24:
+		return append(b, major|byte(n))
+	case n <= math.MaxUint8:
+		return append(b, major|24, byte(n))
+	case n <= math.MaxUint16:
+		return binary.BigEndian.AppendUint16(append(b, major|25), uint16(n))
+	case n <= math.MaxUint32:
+		return binary.BigEndian.AppendUint32(append(b, major|26), uint32(n))
+	}
+	return binary.BigEndian.AppendUint64(append(b, major|27), n)
+}
+
+func appendInt(b []byte, n int64) []byte {
+	if n < 0 {
+		return appendHead(b, cborNegative, uint64(^n))
+	}
+	return appendHead(b, 0, uint64(n))
 }
 
 // DecodeRecord is the inverse of AppendRecord. It accepts exactly the bytes

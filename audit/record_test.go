@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fxamacker/cbor/v2"
 	"pgregory.net/rapid"
 
 	"github.com/caracalai/caracald/audit"
@@ -56,6 +57,48 @@ func TestRecordRoundTrip(t *testing.T) {
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("got %+v, want %+v", got, want)
+		}
+	})
+}
+
+// The encoding is the library's deterministic one of the same map.
+func TestRecordEncoding(t *testing.T) {
+	mode, err := cbor.CoreDetEncOptions().EncMode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		r := anyRecord().Draw(t, "record")
+		if rapid.Bool().Draw(t, "long") {
+			r.Input = bytes.Repeat([]byte("x"), rapid.SampledFrom([]int{23, 24, 255, 256, 65535, 65536}).Draw(t, "bytes"))
+		}
+		m := map[int]any{}
+		for i, text := range []string{r.ID, r.EventType, r.ZoneID, r.RequestID, r.Decision, r.EvaluationStatus, r.PolicySetID, r.PolicySetVersionID, r.ManifestSHA256, r.BundleSHA256} {
+			if text != "" {
+				m[1+i] = text
+			}
+		}
+		if r.Sequence != 0 {
+			m[11] = r.Sequence
+		}
+		for i, document := range []json.RawMessage{r.DeterminingPolicies, r.Diagnostics, r.Metadata, r.Input} {
+			if len(document) > 0 {
+				m[12+i] = []byte(document)
+			}
+		}
+		if !r.OccurredAt.IsZero() {
+			m[16] = []int64{r.OccurredAt.Unix(), int64(r.OccurredAt.Nanosecond())}
+		}
+		want, err := mode.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := audit.AppendRecord(nil, &r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Fatalf("got %x, want %x", got, want)
 		}
 	})
 }

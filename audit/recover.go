@@ -55,6 +55,9 @@ func (s *Spool) recover() error {
 		end.offset++
 	}
 	s.next, s.synced, s.hash = end.offset, end.offset, end.hash
+	if s.durability == SyncNone { // the system may still have to write what the process left to it
+		s.synced = acked
+	}
 	for i := range s.segments {
 		s.bytes += s.segments[i].size
 	}
@@ -205,7 +208,7 @@ func (s *Spool) verifySegment(seg *segment, end position, limit uint64) (_ posit
 		return end, false, err
 	}
 
-	w := walk{r: f, size: info.Size(), limit: limit, at: at}
+	w := walk{r: f, size: info.Size(), limit: limit, at: at, buf: new(frameBuffer)}
 	for {
 		expected := w.at.offset
 		h, _, damaged, err := w.next()
@@ -219,6 +222,7 @@ func (s *Spool) verifySegment(seg *segment, end position, limit uint64) (_ posit
 			s.log.Error("audit segment is damaged", "segment", seg.name, "before_offset", h.first, "lost", h.first-expected)
 		}
 		s.addHole(expected, h.first)
+		seg.packed = seg.packed || h.codec == codecZstd
 	}
 	seg.end, seg.size = w.at.offset, w.at.pos
 	if limit == math.MaxUint64 && headerOK && info.Size() > seg.size {
@@ -268,7 +272,7 @@ func (s *Spool) resume(sound bool) error {
 // on. Only the committer calls it, or who is alone.
 func (s *Spool) beginSegment() error {
 	h := segmentHeader{epoch: s.epoch, first: s.next, prev: s.hash}
-	seg, f, err := createSegment(s.disk, s.dir, h)
+	seg, f, err := createSegment(s.disk, s.dir, h, s.durability != SyncNone)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -34,6 +35,10 @@ type segment struct {
 	first, end uint64
 	// size is where the last whole frame ends, in bytes.
 	size int64
+	// full is when the last record went in, zero where that is not known; packed
+	// says that the segment was packed, or is not going to be.
+	full   time.Time
+	packed bool
 }
 
 // segmentHeader stands at the beginning of a segment.
@@ -97,16 +102,26 @@ func listSegments(dir string) ([]segment, error) {
 	return out, nil
 }
 
-// createSegment makes an empty segment durably and leaves it open. A file of
-// the same name holds no whole frame and is replaced.
-func createSegment(d disk, dir string, h segmentHeader) (segment, file, error) {
+// createSegment makes an empty segment, durably where it is to be, and leaves it
+// open. A file of the same name holds no whole frame and is replaced.
+func createSegment(d disk, dir string, h segmentHeader, durable bool) (segment, file, error) {
 	name := segmentName(dir, h.first)
-	if err := replaceFile(d, name, h.append(nil)); err != nil {
-		return segment{}, nil, fmt.Errorf("making a segment: %w", err)
+	flag := os.O_RDWR
+	if durable {
+		if err := replaceFile(d, name, h.append(nil)); err != nil {
+			return segment{}, nil, fmt.Errorf("making a segment: %w", err)
+		}
+	} else {
+		flag |= os.O_CREATE | os.O_TRUNC
 	}
-	f, err := d.open(name, os.O_RDWR)
+	f, err := d.open(name, flag)
 	if err != nil {
 		return segment{}, nil, fmt.Errorf("opening a new segment: %w", err)
+	}
+	if !durable {
+		if _, err := f.WriteAt(h.append(nil), 0); err != nil {
+			return segment{}, nil, errors.Join(fmt.Errorf("making a segment: %w", err), f.Close())
+		}
 	}
 	return segment{name: name, first: h.first, end: h.first, size: segmentHeaderBytes}, f, nil
 }
@@ -131,7 +146,7 @@ type walk struct {
 	// there on were written before a disk error and superseded.
 	limit uint64
 	at    position
-	buf   []byte
+	buf   *frameBuffer
 }
 
 // next returns the next whole frame and its records, valid until the next
@@ -142,7 +157,7 @@ type walk struct {
 func (w *walk) next() (h frameHeader, records [][]byte, damaged bool, err error) {
 	pos := w.at.pos
 	for pos < w.size && w.at.offset < w.limit {
-		h, records, w.buf, err = readFrame(w.r, pos, w.size, w.buf)
+		h, records, err = readFrame(w.r, pos, w.size, w.buf)
 		if err == nil && h.first < w.at.offset {
 			err = errFrame // the bytes of an older frame
 		}

@@ -29,10 +29,13 @@ const (
 const (
 	// DefaultMaxBytes keeps some hours of decisions while the admin is away.
 	DefaultMaxBytes = 1 << 30
-	// DefaultSegmentBytes is also how much space one acknowledgement may leave unfreed.
-	DefaultSegmentBytes = 32 << 20
+	// DefaultSegmentBytes is also how much space one acknowledgement may leave
+	// unfreed, and how much waits to be compressed.
+	DefaultSegmentBytes = 8 << 20
 	// DefaultGroupDelay is of the order of one fsync.
 	DefaultGroupDelay = 2 * time.Millisecond
+	// DefaultPackDelay is longer than it takes to deliver, when that is possible.
+	DefaultPackDelay = time.Second
 )
 
 // Delays between attempts to write again after a disk error.
@@ -56,6 +59,9 @@ type SpoolOptions struct {
 	// callers of the group before it to join; DefaultGroupDelay when zero, not
 	// at all when negative. A lone caller does not wait.
 	GroupDelay time.Duration
+	// PackDelay is how long a full segment waits to be delivered before it is
+	// compressed; DefaultPackDelay when zero, for ever when negative.
+	PackDelay time.Duration
 	// Logger is told of what recovery found and of disk errors; nil for silence.
 	Logger *slog.Logger
 
@@ -77,6 +83,7 @@ type Spool struct {
 	segBytes   int64
 	durability Durability
 	groupDelay time.Duration
+	packDelay  time.Duration
 	retryDelay time.Duration
 	log        *slog.Logger
 	disk       disk
@@ -87,7 +94,11 @@ type Spool struct {
 	// wake tells the committer to look at the state again.
 	wake chan struct{}
 	// stopped is closed when the committer has ended.
-	stopped   chan struct{}
+	stopped chan struct{}
+	// filled tells that a segment is full, packed is closed when nothing is packed
+	// any more.
+	filled    chan struct{}
+	packed    chan struct{}
 	closeOnce sync.Once
 	closeErr  error
 
@@ -130,6 +141,10 @@ type SpoolStats struct {
 	Bytes, MaxBytes int64
 	// Depth is how many offsets wait for an acknowledgement.
 	Depth uint64
+	// Packed is how many records there are in segments that were compressed, and
+	// PackedBytes the size of these.
+	Packed      uint64
+	PackedBytes int64
 	// Gaps is how many records were noted as not kept since the spool was
 	// opened; PendingGaps of them, and of earlier runs, have no record yet.
 	Gaps, PendingGaps uint64
@@ -153,6 +168,11 @@ func OpenSpool(o SpoolOptions) (*Spool, error) {
 		return nil, errors.Join(fmt.Errorf("opening the audit spool in %s: %w", s.dir, err), s.release())
 	}
 	go s.run()
+	if s.packDelay >= 0 {
+		go s.pack()
+	} else {
+		close(s.packed)
+	}
 	return s, nil
 }
 
@@ -168,8 +188,8 @@ func newSpool(o SpoolOptions) (*Spool, error) {
 	}
 	s := &Spool{
 		dir: o.Dir, maxBytes: o.MaxBytes, segBytes: o.SegmentBytes, durability: o.Durability,
-		groupDelay: o.GroupDelay, retryDelay: o.retryDelay, log: o.Logger, disk: o.disk,
-		wake: make(chan struct{}, 1), stopped: make(chan struct{}), notify: make(chan struct{}),
+		groupDelay: o.GroupDelay, packDelay: o.PackDelay, retryDelay: o.retryDelay, log: o.Logger, disk: o.disk,
+		wake: make(chan struct{}, 1), stopped: make(chan struct{}), filled: make(chan struct{}, 1), packed: make(chan struct{}), notify: make(chan struct{}),
 	}
 	if s.maxBytes == 0 {
 		s.maxBytes = DefaultMaxBytes
@@ -178,6 +198,9 @@ func newSpool(o SpoolOptions) (*Spool, error) {
 		s.segBytes = DefaultSegmentBytes
 	}
 	s.segBytes = min(s.segBytes, s.maxBytes/4)
+	if s.packDelay == 0 {
+		s.packDelay = DefaultPackDelay
+	}
 	if s.groupDelay == 0 {
 		s.groupDelay = DefaultGroupDelay
 	}
@@ -225,7 +248,7 @@ func (s *Spool) release() error {
 	}
 	errs = append(errs, s.reader.close())
 	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
+		errs = append(errs, unlockFile(s.lock))
 	}
 	return errors.Join(errs...)
 }
@@ -238,7 +261,16 @@ func (s *Spool) Stats() SpoolStats {
 	noted, pending := s.gaps.totals()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var packed uint64
+	var packedBytes int64
+	for _, seg := range s.segments {
+		if seg.packed {
+			packed += seg.end - seg.first
+			packedBytes += seg.size
+		}
+	}
 	return SpoolStats{
+		Packed: packed, PackedBytes: packedBytes,
 		Epoch: s.epoch.String(), NextOffset: s.next, AckedOffset: s.acked,
 		Bytes: s.bytes, MaxBytes: s.maxBytes, Depth: s.next - s.acked,
 		Gaps: noted, PendingGaps: pending, Failed: s.failed,
@@ -255,7 +287,9 @@ func (s *Spool) Close() error {
 		s.announce()
 		s.mu.Unlock()
 		s.kick()
+		s.noteFull()
 		<-s.stopped
+		<-s.packed
 		s.reading.Lock()
 		defer s.reading.Unlock()
 		if err := s.release(); err != nil {
@@ -269,6 +303,14 @@ func (s *Spool) Close() error {
 func (s *Spool) kick() {
 	select {
 	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// noteFull wakes who packs full segments.
+func (s *Spool) noteFull() {
+	select {
+	case s.filled <- struct{}{}:
 	default:
 	}
 }

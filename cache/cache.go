@@ -73,6 +73,9 @@ func New[V any](o Options) (*Cache[V], error) {
 	return c, nil
 }
 
+// Enabled reports whether the cache keeps anything.
+func (c *Cache[V]) Enabled() bool { return c != nil && c.store != nil }
+
 // Get returns the value that was set under exactly this generation and key.
 // It keeps no reference to key.
 func (c *Cache[V]) Get(generation uint64, key []byte) (V, bool) {

@@ -155,8 +155,8 @@ func (d *Daemon) evaluateOne(rq *request, e evaluation) (evaluated, *problem) {
 		return evaluated{}, p
 	}
 	at := out.snap.pointer
-	return evaluated{Decision: out.decision == policy.Allow, Context: evaluatedContext{
-		DecisionID: out.id, RequestID: rq.id, EvaluationStatus: out.status, DeterminingPolicies: out.determining, Diagnostics: out.diagnostics,
+	return evaluated{Decision: out.Decision == policy.Allow, Context: evaluatedContext{
+		DecisionID: string(out.id[:]), RequestID: rq.id, EvaluationStatus: out.EvaluationStatus, DeterminingPolicies: out.DeterminingPolicies, Diagnostics: out.Diagnostics,
 		PolicySetVersionID: at.PolicySetVersionID, ManifestSHA256: at.ManifestSHA256, BundleSHA256: at.BundleSHA256,
 	}}, nil
 }

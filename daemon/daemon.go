@@ -25,6 +25,7 @@ import (
 	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/cache"
+	"github.com/caracalai/caracald/policy"
 )
 
 // Daemon answers decisions. Make one with New, and Run it.
@@ -38,7 +39,7 @@ type Daemon struct {
 	id      string
 	maskKey []byte
 	spool   *audit.Spool
-	cache   *cache.Cache[*encoded]
+	cache   *cache.Cache[*policy.Answer]
 	// registered is the callback of the metrics.
 	registered metric.Registration
 	server     *server
@@ -118,7 +119,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 	if d.maskKey, err = d.state.maskKey(); err != nil {
 		return nil, err
 	}
-	if d.cache, err = cache.New[*encoded](cache.Options{MaxBytes: cfg.CacheBytes}); err != nil {
+	if d.cache, err = cache.New[*policy.Answer](cache.Options{MaxBytes: cfg.CacheBytes}); err != nil {
 		return nil, fmt.Errorf("making the cache: %w", err)
 	}
 	trust, err := d.bootTrust()

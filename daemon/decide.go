@@ -3,17 +3,12 @@ package daemon
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"strconv"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caracalai/caracald/policy"
@@ -26,43 +21,19 @@ const (
 	reasonExpired       = "policy_expired"
 )
 
-// request is what a call says about itself, beside its body.
-type request struct {
-	id string
-	// span is the caller's trace context; invalid where it gave none.
-	span trace.SpanContext
-}
-
-func newRequest(ctx *fasthttp.RequestCtx) *request {
-	rq := &request{}
-	if id := ctx.Request.Header.Peek("X-Request-Id"); idPattern.Match(id) {
-		rq.id = string(id)
-	} else {
-		rq.id = uuid.Must(uuid.NewV7()).String()
-	}
-	if parent := ctx.Request.Header.Peek("Traceparent"); len(parent) > 0 {
-		carrier := propagation.MapCarrier{"traceparent": string(parent), "tracestate": string(ctx.Request.Header.Peek("Tracestate"))}
-		rq.span = trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
-	}
-	return rq
-}
-
-// encoded is a decision as JSON: everything that does not differ from one
-// request to the next. It is shared by the cache and never changed.
-type encoded struct {
-	outcome
-	determining, diagnostics json.RawMessage
-}
-
 // decided is one answered decision.
 type decided struct {
-	*encoded
-	id   string
+	*policy.Answer
+	id   decisionID
 	snap *snapshot
 }
 
+// inputs are what inputs are read into.
+var inputs = sync.Pool{New: func() any { return new(policy.Input) }}
+
 // decide answers one input. The problem is a refusal, in which case there was
-// no decision. The record is as durable as configured when it returns.
+// no decision. The record is as durable as configured when it returns. raw is
+// not kept.
 func (d *Daemon) decide(rq *request, raw []byte) (decided, *problem) {
 	start := time.Now()
 	if len(raw) > d.cfg.MaxInputBytes {
@@ -75,20 +46,22 @@ func (d *Daemon) decide(rq *request, raw []byte) (decided, *problem) {
 		ctx, span = d.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, rq.span), "caracal.decide", trace.WithSpanKind(trace.SpanKindServer))
 		defer span.End()
 	}
-	z, out := d.recall(raw, now)
-	if out.encoded == nil {
-		in, err := policy.ParseInput(raw)
-		if err != nil {
-			return decided{}, refuse(fasthttp.StatusBadRequest, "invalid_input", "%v", err)
-		}
-		// From here on everything hangs off the snapshot, whatever is swapped meanwhile.
-		tried := out.snap
-		if z, out.snap = d.snapshotOf(in.ZoneID()); out.snap == nil {
-			out.snap = unloaded(in.ZoneID())
-		}
-		out.encoded = d.evaluate(ctx, out.snap, in, now, tried)
+	in := inputs.Get().(*policy.Input)
+	defer func() {
+		in.Release()
+		inputs.Put(in)
+	}()
+	var out decided
+	z, snap, err := d.read(raw, in)
+	if err != nil {
+		return decided{}, refuse(fasthttp.StatusBadRequest, "invalid_input", "%v", err)
 	}
-	out.id = uuid.Must(uuid.NewV7()).String()
+	if out.snap = snap; snap == nil {
+		out.snap = unloaded(strings.Clone(in.ZoneID())) // the id is the caller's
+	}
+	// From here on everything hangs off the snapshot, whatever is swapped meanwhile.
+	out.Answer = d.evaluate(ctx, out.snap, in, now)
+	out.id.make()
 	if p := d.record(rq, &out, raw, now); p != nil {
 		return decided{}, p
 	}
@@ -98,40 +71,47 @@ func (d *Daemon) decide(rq *request, raw []byte) (decided, *problem) {
 	}
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
 		span.SetAttributes(attribute.String("caracal.zone", out.snap.pointer.ZoneID),
-			attribute.Int64("caracal.sequence", out.snap.pointer.Sequence), attribute.String("caracal.decision", out.decision))
+			attribute.Int64("caracal.sequence", out.snap.pointer.Sequence), attribute.String("caracal.decision", out.Decision))
 	}
-	d.metrics.decided(ctx, outcomes[out.outcome], time.Since(start))
+	d.metrics.decided(ctx, outcomes[outcome{out.Decision, out.EvaluationStatus}], time.Since(start))
 	return out, nil
 }
 
+// read reads an input, as far as the policies of its zone read it, and gives the
+// zone and what it serves; nil where there is none. What looks like the zone says
+// which policies these are; only what was read and checked says that it is.
+func (d *Daemon) read(raw []byte, in *policy.Input) (*zone, *snapshot, error) {
+	z, snap := d.snapshotOf(guessZone(raw))
+	if snap == nil || snap.set == nil {
+		whole, err := policy.ParseInput(raw)
+		if err != nil {
+			return nil, nil, err
+		}
+		if z, snap = d.snapshotOf([]byte(whole.ZoneID())); snap == nil || snap.set == nil {
+			in.Hold(whole)
+			return z, snap, nil
+		}
+	}
+	for {
+		if err := snap.set.ReadInput(raw, in); err != nil {
+			return nil, nil, err
+		}
+		if in.ZoneID() == snap.pointer.ZoneID {
+			return z, snap, nil
+		}
+		if z, snap = d.snapshotOf([]byte(in.ZoneID())); snap == nil || snap.set == nil {
+			return z, snap, nil
+		}
+	}
+}
+
 // snapshotOf is the zone of an id and what it serves; nil where there is none.
-func (d *Daemon) snapshotOf(id string) (*zone, *snapshot) {
-	z := (*d.zones.Load())[id]
+func (d *Daemon) snapshotOf(id []byte) (*zone, *snapshot) {
+	z := (*d.zones.Load())[string(id)]
 	if z == nil {
 		return nil, nil
 	}
 	return z, z.current.Load()
-}
-
-// recall finds a decision that was made for exactly these bytes. They are not
-// parsed for it: what looks like their zone leads to a generation, and only
-// bytes that were parsed and found to be of its zone are kept under that.
-// Without a decision it gives the snapshot that has none.
-func (d *Daemon) recall(raw []byte, now time.Time) (*zone, decided) {
-	id := guessZone(raw)
-	if id == nil {
-		return nil, decided{}
-	}
-	z := (*d.zones.Load())[string(id)]
-	if z == nil {
-		return nil, decided{}
-	}
-	snap := z.current.Load()
-	if snap == nil || snap.set == nil || d.expired(snap, now) {
-		return nil, decided{}
-	}
-	c, _ := d.cache.Get(snap.generation, raw)
-	return z, decided{encoded: c, snap: snap}
 }
 
 // guessZone finds the first string that is called zone_id. It allocates nothing.
@@ -162,17 +142,20 @@ func (d *Daemon) expired(snap *snapshot, now time.Time) bool {
 }
 
 // denial encodes a deny that is not the policies' own.
-func denial(status, reason string) *encoded { return encodeResult(policy.DenyResult(status, reason)) }
+func denial(status, reason string) *policy.Answer {
+	return policy.NewAnswer(policy.DenyResult(status, reason))
+}
 
 var (
 	notLoaded     = denial(policy.StatusError, reasonNotLoaded)
 	nothingActive = denial(policy.StatusComplete, reasonNothingActive)
 	tooOld        = denial(policy.StatusError, reasonExpired)
+	broken        = denial(policy.StatusError, policy.ReasonError)
 )
 
-// evaluate gives the decision of a snapshot for an input. The cache of a
-// snapshot that was tried has none.
-func (d *Daemon) evaluate(ctx context.Context, snap *snapshot, in *policy.Input, now time.Time, tried *snapshot) *encoded {
+// evaluate gives the decision of a snapshot for an input. A decision that the cache
+// has was made for an input that has all that the policies read alike.
+func (d *Daemon) evaluate(ctx context.Context, snap *snapshot, in *policy.Input, now time.Time) *policy.Answer {
 	switch {
 	case snap.generation == 0:
 		return notLoaded
@@ -180,76 +163,39 @@ func (d *Daemon) evaluate(ctx context.Context, snap *snapshot, in *policy.Input,
 		return tooOld
 	case snap.set == nil:
 		return nothingActive
+	case !d.cache.Enabled():
+		return d.run(ctx, snap, in)
 	}
-	if snap != tried {
-		if c, ok := d.cache.Get(snap.generation, in.Raw()); ok {
-			return c
-		}
+	if a, ok := d.cache.Get(snap.generation, in.Key()); ok {
+		return a
 	}
-	r := d.run(ctx, snap, in)
-	c := encodeResult(r)
-	if c.status != policy.StatusError { // limits and deadlines are not the input's doing
-		d.cache.Set(snap.generation, in.Raw(), c, int64(len(c.determining)+len(c.diagnostics)+64))
+	a := d.run(ctx, snap, in)
+	if a.EvaluationStatus != policy.StatusError { // limits and deadlines are not the input's doing
+		d.cache.Set(snap.generation, in.Key(), a, a.Bytes())
 	}
-	return c
+	return a
 }
 
 // run evaluates, and makes a deny of a panic.
-func (d *Daemon) run(ctx context.Context, snap *snapshot, in *policy.Input) (r policy.Result) {
+func (d *Daemon) run(ctx context.Context, snap *snapshot, in *policy.Input) (a *policy.Answer) {
 	defer func() {
 		if p := recover(); p != nil {
 			d.log.Error("panic in an evaluation", "panic", p, "zone", snap.pointer.ZoneID, "version", named(snap.pointer.PolicySetVersionID))
-			r = policy.DenyResult(policy.StatusError, policy.ReasonError)
+			a = broken
 		}
 	}()
-	return snap.set.Evaluate(ctx, in, d.cfg.Limits)
-}
-
-func encodeResult(r policy.Result) *encoded {
-	determining, err1 := encodeEntries(r.DeterminingPolicies)
-	diagnostics, err2 := encodeEntries(r.Diagnostics)
-	if errors.Join(err1, err2) != nil {
-		// What cannot be said cannot be allowed.
-		return &encoded{outcome{policy.Deny, policy.StatusError}, json.RawMessage("[]"),
-			json.RawMessage(`[{"reason":"` + policy.ReasonInvalidResult + `"}]`)}
-	}
-	return &encoded{outcome{r.Decision, r.EvaluationStatus}, determining, diagnostics}
-}
-
-func encodeEntries(entries []policy.Entry) (json.RawMessage, error) {
-	if len(entries) == 0 {
-		return json.RawMessage("[]"), nil
-	}
-	var buf bytes.Buffer
-	e := json.NewEncoder(&buf)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(entries); err != nil {
-		return nil, fmt.Errorf("encoding a result: %w", err)
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+	return snap.set.Decide(ctx, in, d.cfg.Limits)
 }
 
 // appendAnswer encodes an answer of /v1/decide.
 func (out *decided) appendAnswer(b []byte, rq *request) []byte {
-	b = out.appendResult(append(b, '{'))
-	b = append(b, `,"request_id":`...)
-	b = strconv.AppendQuote(b, rq.id) // plain ASCII
-	b = append(b, `,"decision_id":"`...)
-	b = append(b, out.id...)
+	b = out.AppendJSON(append(b, '{'))
+	b = append(b, `,"request_id":"`...)
+	b = append(b, rq.id...) // plain ASCII
+	b = append(b, `","decision_id":"`...)
+	b = append(b, out.id[:]...)
 	b = append(b, '"')
 	return append(b, out.snap.identity...)
-}
-
-// appendResult encodes the fields of the result.
-func (out *decided) appendResult(b []byte) []byte {
-	b = append(b, `"decision":"`...)
-	b = append(b, out.decision...)
-	b = append(b, `","evaluation_status":"`...)
-	b = append(b, out.status...)
-	b = append(b, `","determining_policies":`...)
-	b = append(b, out.determining...)
-	b = append(b, `,"diagnostics":`...)
-	return append(b, out.diagnostics...)
 }
 
 // answers are buffers in which answers are encoded.

@@ -108,14 +108,21 @@ func (d *Daemon) observe(m metric.Meter) error {
 // outcome is what decisions are counted by, within a zone.
 type outcome struct{ decision, status string }
 
+// labels are those of one outcome, as the instruments take them.
+type labels struct {
+	count []metric.AddOption
+	time  []metric.RecordOption
+}
+
 // outcomesOf makes the labels of a zone's decisions beforehand, so that
 // counting one allocates nothing for them.
-func outcomesOf(zone string) map[outcome]metric.MeasurementOption {
-	all := map[outcome]metric.MeasurementOption{}
+func outcomesOf(zone string) map[outcome]labels {
+	all := map[outcome]labels{}
 	for _, decision := range []string{policy.Allow, policy.Deny} {
 		for _, status := range []string{policy.StatusComplete, policy.StatusPartial, policy.StatusError} {
-			all[outcome{decision, status}] = metric.WithAttributeSet(attribute.NewSet(
+			of := metric.WithAttributeSet(attribute.NewSet(
 				attribute.String("zone", zone), attribute.String("decision", decision), attribute.String("status", status)))
+			all[outcome{decision, status}] = labels{[]metric.AddOption{of}, []metric.RecordOption{of}}
 		}
 	}
 	return all
@@ -125,9 +132,9 @@ func outcomesOf(zone string) map[outcome]metric.MeasurementOption {
 // name them, so that callers cannot make series without end.
 var elsewhere = outcomesOf("")
 
-func (m *metrics) decided(ctx context.Context, of metric.MeasurementOption, took time.Duration) {
-	m.decisions.Add(ctx, 1, of)
-	m.latency.Record(ctx, took.Seconds(), of)
+func (m *metrics) decided(ctx context.Context, of labels, took time.Duration) {
+	m.decisions.Add(ctx, 1, of.count...)
+	m.latency.Record(ctx, took.Seconds(), of.time...)
 }
 
 func (m *metrics) refused(ctx context.Context, code string) {

@@ -24,9 +24,9 @@ func (d *Daemon) handleData(ctx *fasthttp.RequestCtx, rq *request) *problem {
 		return p
 	}
 	b := append(make([]byte, 0, 1024), `{"result":{`...)
-	b = out.appendResult(b)
+	b = out.AppendJSON(b)
 	b = append(b, `},"decision_id":"`...)
-	b = append(b, out.id...)
+	b = append(b, out.id[:]...)
 	ctx.SetContentType("application/json")
 	ctx.Response.SetBodyRaw(append(b, `"}`...))
 	return nil

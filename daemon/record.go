@@ -30,10 +30,10 @@ const (
 func (d *Daemon) record(rq *request, out *decided, raw []byte, now time.Time) *problem {
 	p := &out.snap.pointer
 	rec := audit.Record{
-		ID: out.id, EventType: audit.EventDecision, ZoneID: p.ZoneID, RequestID: rq.id,
-		Decision: out.decision, EvaluationStatus: out.status,
+		ID: out.id.text(), EventType: audit.EventDecision, ZoneID: p.ZoneID, RequestID: rq.id,
+		Decision: out.Decision, EvaluationStatus: out.EvaluationStatus,
 		ManifestSHA256: p.ManifestSHA256, BundleSHA256: p.BundleSHA256, Sequence: p.Sequence,
-		DeterminingPolicies: out.determining, Diagnostics: out.diagnostics, OccurredAt: now.UTC(),
+		DeterminingPolicies: out.DeterminingPolicies, Diagnostics: out.Diagnostics, OccurredAt: now.UTC(),
 	}
 	if p.PolicySetVersionID != nil {
 		rec.PolicySetID, rec.PolicySetVersionID = *p.PolicySetID, *p.PolicySetVersionID

@@ -280,6 +280,7 @@ func (s *server) authorized(ctx *fasthttp.RequestCtx) bool {
 // post runs a call that decides: within the bounds, and never as a panic.
 func (s *server) post(ctx *fasthttp.RequestCtx, guarded bool, handle func(*fasthttp.RequestCtx, *request) *problem) (p *problem) {
 	rq := newRequest(ctx)
+	defer rq.release()
 	ctx.Response.Header.Set("X-Request-Id", rq.id)
 	if !ctx.IsPost() {
 		ctx.Response.Header.Set("Allow", "POST")

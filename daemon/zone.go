@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.opentelemetry.io/otel/metric"
-
 	"github.com/caracalai/caracald/bundle"
 )
 
@@ -31,7 +29,7 @@ type refused struct {
 type zone struct {
 	id string
 	// outcomes label its decisions in the metrics.
-	outcomes map[outcome]metric.MeasurementOption
+	outcomes map[outcome]labels
 	// current is what answers; nil until something was loaded.
 	current atomic.Pointer[snapshot]
 

@@ -110,6 +110,14 @@ func keyedAlike(p *program) error {
 }
 
 func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits) (outcome, error) {
+	if in.program != e.program || e.program.Foreign() {
+		// A call that cannot be interrupted may outlast the caller's document.
+		whole, err := in.whole()
+		if err != nil {
+			return outcome{}, err
+		}
+		in = whole
+	}
 	if e.program.Foreign() {
 		return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) { return e.run(in, m) })
 	}
@@ -133,7 +141,11 @@ func (e *compiledEngine) run(in *Input, m *meter) (o outcome, err error) {
 	if m.ctx.Err() != nil {
 		return outcome{}, stoppedBy(m.ctx)
 	}
-	found, err := e.program.Evaluate(engine.Evaluation{Input: in.compact, Meter: m, Context: surroundings})
+	asked := engine.Evaluation{Input: in.compact, Meter: m, Context: surroundings}
+	if in.program != nil {
+		asked.Slots = in.reading.Slots()
+	}
+	found, err := e.program.Evaluate(asked)
 	defer found.Release()
 	switch {
 	case m.stopped != nil:

@@ -28,6 +28,22 @@ import (
 // these asked not to hold. Defaults do not count; where no rule of the result
 // held, it is the policy whose default gave the result.
 func (s *Set) Evaluate(ctx context.Context, in *Input, lim Limits) Result {
+	r, _ := s.evaluate(ctx, in, lim)
+	return r
+}
+
+// Decide is Evaluate for those who answer in JSON: what most decisions come to has
+// been encoded before.
+func (s *Set) Decide(ctx context.Context, in *Input, lim Limits) *Answer {
+	r, known := s.evaluate(ctx, in, lim)
+	if known != nil {
+		return known
+	}
+	return NewAnswer(r)
+}
+
+// evaluate also gives the result as JSON, where there is that already.
+func (s *Set) evaluate(ctx context.Context, in *Input, lim Limits) (Result, *Answer) {
 	o, err := s.evaluator.evaluate(ctx, in, lim.orDefault())
 	if err != nil {
 		reason, message := ReasonError, err.Error()
@@ -35,17 +51,17 @@ func (s *Set) Evaluate(ctx context.Context, in *Input, lim Limits) Result {
 		if errors.As(err, &named) {
 			reason, message = named.reason, named.message
 		}
-		return failed(reason, message)
+		return failed(reason, message), nil
 	}
 	if o.known != nil {
-		return *o.known
+		return o.known.result, o.known.answer
 	}
 	if o.value == nil {
-		return DenyResult(StatusComplete, ReasonNoRuleMatched)
+		return DenyResult(StatusComplete, ReasonNoRuleMatched), undefinedAnswer
 	}
 	r, err := readResult(o.value)
 	if err != nil {
-		return failed(ReasonInvalidResult, err.Error())
+		return failed(ReasonInvalidResult, err.Error()), nil
 	}
 	if len(r.DeterminingPolicies) == 0 {
 		for _, i := range s.origins.determining(o.held) {
@@ -66,10 +82,12 @@ func (s *Set) Evaluate(ctx context.Context, in *Input, lim Limits) Result {
 			"message": "a result with evaluation_status error cannot allow",
 		})
 	}
-	if o.keep != nil {
-		o.keep(r)
+	if o.keep == nil {
+		return r, nil
 	}
-	return r
+	a := NewAnswer(r)
+	o.keep(remembered{r, a})
+	return r, a
 }
 
 // entryOf puts into e which policy it names.

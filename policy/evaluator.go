@@ -27,10 +27,10 @@ type outcome struct {
 	held []bool
 	// known is the result, where the evaluator has it from an earlier evaluation;
 	// value and held are nil then.
-	known *Result
+	known *remembered
 	// keep remembers the result for the next evaluation that comes to the same;
 	// nil where it may not.
-	keep func(Result)
+	keep func(remembered)
 }
 
 // program is what evaluators are made from.

@@ -46,11 +46,17 @@ func (e *InputError) Error() string {
 // Is matches ErrInvalidInput.
 func (e *InputError) Is(target error) bool { return target == ErrInvalidInput }
 
-// Input is an input document that passed ParseInput. It is immutable and safe
-// for concurrent use.
+// Input is an input document that passed ParseInput, and is then immutable and
+// safe for concurrent use, or that a Set has read.
 type Input struct {
 	raw     []byte
 	compact engine.Value
+	// reading is what a set has read of raw, which is the caller's, for its
+	// program; nil where the input has all of the document, and keeps it.
+	program *engine.Program
+	reading engine.Reading
+	// parsed is the whole of raw, where a set could not read just a part of it.
+	parsed *Input
 	// value is compact in OPA's form, made when it is first asked for.
 	value   ast.Value
 	once    sync.Once
@@ -85,7 +91,7 @@ func ParseInput(raw []byte) (*Input, error) {
 		return nil, &InputError{Message: fmt.Sprintf("is %d bytes long; at most %d are accepted", len(raw), MaxInputBytes)}
 	}
 	kept := bytes.Clone(raw)
-	if v, ok := engine.ReadJSON(kept); ok && inputSchema.fits(v) {
+	if v, ok := engine.ReadJSON(kept); ok && inputFields().Fits(v) {
 		return &Input{
 			raw: kept, compact: v,
 			zoneID:  v.Get("principal").Get("zone_id").Text(),
@@ -231,40 +237,6 @@ func syntaxError(err error) error {
 	return &InputError{Message: "is not valid JSON: " + err.Error()}
 }
 
-// fits reports whether check would find nothing.
-func (f *field) fits(v engine.Value) bool {
-	kind := v.Kind()
-	if kind == engine.Null && f.nullable {
-		return true
-	}
-	switch f.kind {
-	case kindString:
-		return kind == engine.String && f.checkString("", v.Text()) == nil
-	case kindBoolean:
-		return kind == engine.Boolean
-	case kindScalar:
-		return kind == engine.String || kind == engine.Number || kind == engine.Boolean
-	case kindStrings:
-		for i := range v.Len() {
-			if kind == engine.Array && v.Item(i).Kind() != engine.String {
-				return false
-			}
-		}
-		return kind == engine.Array
-	case kindArray:
-		return kind == engine.Array
-	case kindObject:
-		for _, c := range f.fields {
-			value := v.Get(c.name)
-			if value.Defined() && !c.fits(value) || !value.Defined() && c.required {
-				return false
-			}
-		}
-		return kind == engine.Object
-	}
-	return true
-}
-
 // check reports the first value at or below pointer that does not fit f.
 func (f *field) check(pointer string, v any) error {
 	if v == nil && f.nullable {
@@ -327,13 +299,25 @@ func (f *field) check(pointer string, v any) error {
 }
 
 func (f *field) checkString(pointer, s string) error {
-	if f.enum != nil && !slices.Contains(f.enum, s) {
+	if f.accepts(s) {
+		return nil
+	}
+	if f.enum != nil {
 		return &InputError{Pointer: pointer, Message: fmt.Sprintf("must be %s, not %q", strings.Join(f.enum, " or "), abbreviate(s))}
 	}
-	if f.pattern != nil && !f.pattern.MatchString(s) {
-		return &InputError{Pointer: pointer, Message: "must match " + f.pattern.String()}
+	return &InputError{Pointer: pointer, Message: "must match " + f.pattern.String()}
+}
+
+// accepts reports whether f may be a certain string: one of a few, or one that
+// matches.
+func (f *field) accepts(s string) bool {
+	switch {
+	case f.enum != nil:
+		return slices.Contains(f.enum, s)
+	case f.matches != nil:
+		return f.matches(s)
 	}
-	return nil
+	return true
 }
 
 // abbreviate keeps a caller's text from filling an error message.

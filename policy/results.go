@@ -9,6 +9,12 @@ import (
 // maxResults bounds how many results a set remembers.
 const maxResults = 1 << 14
 
+// remembered is a result, and what it is as JSON.
+type remembered struct {
+	result Result
+	answer *Answer
+}
+
 // resultKey is the number of a constant and the rules that held, in the order in
 // which that was found, four bytes each.
 type resultKey struct {
@@ -19,13 +25,13 @@ type resultKey struct {
 // results remembers what constants come to. Reading most of them takes no lock:
 // those that are new are few, and join the others a quarter at a time.
 type results struct {
-	settled atomic.Pointer[map[resultKey]*Result]
+	settled atomic.Pointer[map[resultKey]*remembered]
 	mu      sync.Mutex
-	recent  map[resultKey]*Result
+	recent  map[resultKey]*remembered
 }
 
 // get gives a result, nil where there is none.
-func (c *results) get(k resultKey) *Result {
+func (c *results) get(k resultKey) *remembered {
 	if settled := c.settled.Load(); settled != nil {
 		if r := (*settled)[k]; r != nil || len(*settled) >= maxResults {
 			return r
@@ -37,11 +43,11 @@ func (c *results) get(k resultKey) *Result {
 }
 
 // keeper gives what remembers a result under k.
-func (c *results) keeper(k resultKey) func(Result) {
-	return func(r Result) {
+func (c *results) keeper(k resultKey) func(remembered) {
+	return func(r remembered) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		settled := map[resultKey]*Result{}
+		settled := map[resultKey]*remembered{}
 		if known := c.settled.Load(); known != nil {
 			settled = *known
 		}
@@ -49,11 +55,11 @@ func (c *results) keeper(k resultKey) func(Result) {
 			return
 		}
 		if c.recent == nil {
-			c.recent = map[resultKey]*Result{}
+			c.recent = map[resultKey]*remembered{}
 		}
 		c.recent[k] = &r
 		if len(c.recent) > len(settled)/4 {
-			all := make(map[resultKey]*Result, len(settled)+len(c.recent))
+			all := make(map[resultKey]*remembered, len(settled)+len(c.recent))
 			maps.Copy(all, settled)
 			maps.Copy(all, c.recent)
 			c.settled.Store(&all)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/caracalai/caracald/policy/engine"
 )
 
 // Set is the policies of one policy-set version compiled together. It is
@@ -18,6 +20,10 @@ type Set struct {
 	// notCompiled says why OPA's evaluator evaluates the set, nil where the
 	// compiled engine does.
 	notCompiled error
+	// program is that of the compiled engine, and projection what it reads of an
+	// input; nil where OPA's evaluator evaluates the set.
+	program    *engine.Program
+	projection *engine.Projection
 }
 
 // Interpreted says why the set is evaluated by OPA's evaluator, which is slower
@@ -92,6 +98,10 @@ func compileSet(ctx context.Context, mods []Module, ahead bool) (*Set, error) {
 		origins:   newProvenance(rules),
 
 		notCompiled: notCompiled,
+	}
+	if c, ok := e.(*compiledEngine); ok {
+		s.program = c.program
+		s.projection = c.program.Projection(inputFields(), readAlways...)
 	}
 	for _, m := range mods {
 		s.byName[m.Name] = m

@@ -94,6 +94,10 @@ func markHeld(bctx topdown.BuiltinContext, args []*ast.Term, iter func(*ast.Term
 }
 
 func (e *topdownEngine) evaluate(ctx context.Context, in *Input, lim Limits) (outcome, error) {
+	in, err := in.whole() // an evaluation may outlast the caller's document
+	if err != nil {
+		return outcome{}, err
+	}
 	return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) {
 		if e.track {
 			m.held = make([]bool, e.rules)

@@ -22,6 +22,7 @@ func Caracal(ctx context.Context, w *workload.Workload) (*Peer, error) {
 		}
 		return r, nil
 	}
+	var read policy.Input // reused, as by a daemon's worker
 	return &Peer{
 		Name:  "caracal",
 		Parse: func(raw []byte) (any, error) { return policy.ParseInput(raw) },
@@ -30,11 +31,10 @@ func Caracal(ctx context.Context, w *workload.Workload) (*Peer, error) {
 			return r.Decision == policy.Allow, err
 		},
 		Answer: func(dst, raw []byte) ([]byte, error) {
-			in, err := policy.ParseInput(raw)
-			if err != nil {
+			if err := set.ReadInput(raw, &read); err != nil {
 				return dst, err
 			}
-			r, err := decide(in)
+			r, err := decide(&read)
 			if err != nil {
 				return dst, err
 			}

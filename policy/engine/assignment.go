@@ -36,7 +36,7 @@ func brief(v Value) string {
 func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
 	switch x := stmt.(type) {
 	case *ir.ResetLocalStmt:
-		to := int(x.Target)
+		to := s.place(x.Target)
 		s.emit(func(m *machine) signal {
 			m.frame[to] = Value{}
 			return next
@@ -50,17 +50,21 @@ func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
 	case *ir.MakeNumberRefStmt:
 		s.assign(x.Target, number(s.string(x.Index).string()))
 	case *ir.AssignVarStmt:
-		source, to := s.operand(x.Source), int(x.Target)
+		if s.copied(x) {
+			return
+		}
+		source, to := s.operand(x.Source), s.place(x.Target)
 		if source.constant() {
 			s.assign(x.Target, source.value)
 			return
 		}
 		s.emit(func(m *machine) signal {
-			m.frame[to] = m.frame[source.local]
+			m.frame[to] = source.of(m)
 			return next
 		})
 	case *ir.AssignVarOnceStmt:
-		source, to := s.operand(x.Source), int(x.Target)
+		source, to := s.operand(x.Source), s.place(x.Target)
+		after := s.found(x)
 		conflict := s.at(x.GetLocation(), s.conflictMessage(), ErrConflict)
 		s.emit(func(m *machine) signal {
 			v, old := source.of(m), m.frame[to]
@@ -70,7 +74,7 @@ func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
 				return m.fail(&e)
 			}
 			m.frame[to] = v
-			return next
+			return after
 		})
 	case *ir.MakeArrayStmt:
 		s.make(b, x.Target, arrayKind, int(x.Capacity))
@@ -87,7 +91,7 @@ func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
 	case *ir.ObjectInsertOnceStmt:
 		s.insert(x.Object, x.Key, x.Value, s.at(x.GetLocation(), conflictKeys, ErrConflict))
 	case *ir.ObjectMergeStmt:
-		x0, x1, to := s.local(x.A), s.local(x.B), int(x.Target)
+		x0, x1, to := s.local(x.A), s.local(x.B), s.place(x.Target)
 		s.emit(func(m *machine) signal {
 			m.frame[to] = m.merge(x0.of(m), x1.of(m))
 			return next
@@ -97,12 +101,21 @@ func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
 	}
 }
 
+// found is how the statement ends that gives a rule its value: where it is the
+// only one that the function can have, the loops around it are done with.
+func (s *scope) found(x *ir.AssignVarOnceStmt) signal {
+	if s.single.k == undefined || int(x.Target) != s.shared || s.following != nil || s.depth <= 0 {
+		return next
+	}
+	return leave + signal(s.depth)
+}
+
 // assign gives a local a constant.
 func (s *scope) assign(l ir.Local, v Value) {
 	if s.known(l, v) {
 		return
 	}
-	to := int(l)
+	to := s.place(l)
 	s.emit(func(m *machine) signal {
 		m.frame[to] = v
 		return next
@@ -119,7 +132,7 @@ func (s *scope) make(b *ir.Block, l ir.Local, k kind, n int) {
 		s.pending[int(l)] = p
 		return
 	}
-	to := int(l)
+	to := s.place(l)
 	s.emit(func(m *machine) signal {
 		m.frame[to] = m.make(k, n)
 		return next
@@ -128,8 +141,8 @@ func (s *scope) make(b *ir.Block, l ir.Local, k kind, n int) {
 
 // add appends to an array or adds to a set.
 func (s *scope) add(l ir.Local, value ir.Operand) {
-	v, to := s.operand(value), int(l)
-	if p := s.pending[to]; p != nil {
+	v, to := s.operand(value), s.place(l)
+	if p := s.pending[int(l)]; p != nil {
 		if v.constant() {
 			p.left--
 			c := p.value.collection()
@@ -141,7 +154,7 @@ func (s *scope) add(l ir.Local, value ir.Operand) {
 			}
 			return
 		}
-		s.unfold(to, p)
+		s.unfold(l, p)
 	}
 	s.emit(func(m *machine) signal {
 		w := v.of(m)
@@ -158,9 +171,9 @@ func (s *scope) add(l ir.Local, value ir.Operand) {
 // insert puts a key into an object; with a conflict, only where it has not
 // another value yet.
 func (s *scope) insert(l ir.Local, key, value ir.Operand, conflict *Error) {
-	k, v, to := s.operand(key), s.operand(value), int(l)
-	ofRules := s.owner != nil && s.owner.partial && s.owner.memoized && to == s.shared-1
-	if p := s.pending[to]; p != nil {
+	k, v, to := s.operand(key), s.operand(value), s.place(l)
+	ofRules := s.owner != nil && s.owner.partial && s.owner.memoized && int(l) == s.shared-1
+	if p := s.pending[int(l)]; p != nil {
 		c := p.value.collection()
 		if k.constant() && v.constant() && c.find(k.value) < 0 {
 			p.left--
@@ -168,7 +181,7 @@ func (s *scope) insert(l ir.Local, key, value ir.Operand, conflict *Error) {
 			c.appended()
 			return
 		}
-		s.unfold(to, p)
+		s.unfold(l, p)
 	}
 	s.emit(func(m *machine) signal {
 		at, w := k.of(m), v.of(m)

@@ -12,15 +12,8 @@ import (
 // callBuiltin compiles a call of a built-in: the engine's own where it has one
 // for that many arguments, OPA's otherwise.
 func (s *scope) callBuiltin(x *ir.CallStmt) {
-	args, to := s.operands(x.Args), int(x.Result)
-	name := x.Func
-	if s.opts.Native != nil {
-		name = s.opts.Native(name)
-	}
-	f := natives[name]
-	if s.opts.Strict {
-		f = native{} // OPA's say what is wrong
-	}
+	args, to := s.operands(x.Args), s.place(x.Result)
+	name, f := s.native(x.Func)
 	switch {
 	case f.one != nil && len(args) == 1:
 		s.emit(func(m *machine) signal { return m.give(to, f.one(m, args[0].of(m))) })
@@ -73,6 +66,54 @@ func (s *scope) callBuiltin(x *ir.CallStmt) {
 	})
 }
 
+// native is the name under which the engine knows a built-in, and its own
+// implementation of it.
+func (s *scope) native(name string) (string, native) {
+	if s.opts.Native != nil {
+		name = s.opts.Native(name)
+	}
+	if s.opts.Strict {
+		return name, native{} // OPA's say what is wrong
+	}
+	return name, natives[name]
+}
+
+// test compiles the call of a built-in together with the statement after it, where
+// that only asks whether the result is false.
+func (s *scope) test(stmt ir.Stmt) bool {
+	x, ok := stmt.(*ir.CallStmt)
+	if !ok {
+		return false
+	}
+	asks, ok := s.following.(*ir.NotEqualStmt)
+	if !ok || asks.A.Value != ir.Val(x.Result) || asks.B.Value != ir.Val(ir.Bool(false)) {
+		return false
+	}
+	if u := s.use(x.Result); !s.settled(x.Result) || u.reads != 1 {
+		return false
+	}
+	if _, ok := s.sources[x.Func]; ok {
+		return false
+	}
+	_, f := s.native(x.Func)
+	if f.two == nil || len(x.Args) != 2 {
+		return false
+	}
+	args := s.operands(x.Args)
+	a, b := args[0], args[1]
+	s.emit(func(m *machine) signal {
+		v := f.two(m, a.of(m), b.of(m))
+		switch {
+		case m.err != nil:
+			return failed
+		case v.k == undefined || v.isFalse():
+			return leave
+		}
+		return next
+	})
+	return true
+}
+
 // matchConstant compiles regex.match with an expression that is a constant.
 func (s *scope) matchConstant(args []operand, to int) bool {
 	if len(args) != 2 || !args[0].constant() || args[0].value.k != stringKind {
@@ -123,7 +164,7 @@ func (m *machine) foreign(name string, impl topdown.BuiltinFunc, relation bool, 
 	}
 	terms := make([]*ast.Term, len(args))
 	for i := range args {
-		if terms[i] = args[i].of(m).term(); terms[i] == nil {
+		if terms[i] = args[i].of(m).term(shared); terms[i] == nil {
 			return leave
 		}
 	}

@@ -25,19 +25,19 @@ func (s *scope) callFunction(x *ir.CallStmt, f *function) {
 	if f.impure && s.owner != nil {
 		s.owner.impure = true
 	}
-	to := int(x.Result)
+	to := s.place(x.Result)
 	// Where all that is done with a set or an object is to look keys up, only
 	// the rules that add these keys count as having held.
 	u := s.use(x.Result)
 	byKey := f.partial && f.memoized && s.once(x.Result) && u.reads == u.sources
 	if byKey {
-		s.keyed[to] = f
+		s.keyed[int(x.Result)] = f
 	}
 	switch {
 	case f.done:
 		s.callConstant(x, f, byKey)
 	case f.memoized:
-		args := s.operands(x.Args)
+		args := s.arguments(x.Args)
 		s.emit(func(m *machine) signal {
 			v, r := m.remembered(f, args)
 			if r != next {
@@ -53,7 +53,7 @@ func (s *scope) callFunction(x *ir.CallStmt, f *function) {
 			return next
 		})
 	default:
-		args := s.operands(x.Args)
+		args := s.arguments(x.Args)
 		s.emit(func(m *machine) signal {
 			if !m.step() {
 				return failed
@@ -79,9 +79,18 @@ func (s *scope) operands(list []ir.Operand) []operand {
 	return args
 }
 
+// arguments are those of a function of the plan, the first of which is the input:
+// with slots for it, functions need not be given it.
+func (s *scope) arguments(list []ir.Operand) []operand {
+	if !s.projected || len(list) == 0 {
+		return s.operands(list)
+	}
+	return append([]operand{constant(Value{})}, s.operands(list[1:])...)
+}
+
 // callConstant takes the value that f has for all inputs.
 func (s *scope) callConstant(x *ir.CallStmt, f *function, byKey bool) {
-	to := int(x.Result)
+	to := s.place(x.Result)
 	if len(f.held) > 0 || len(f.keyed) > 0 && !byKey {
 		s.emit(func(m *machine) signal {
 			for _, rule := range f.held {
@@ -113,9 +122,11 @@ func (s *scope) callDynamic(x *ir.CallDynamicStmt) {
 	path := s.operands(x.Path)
 	args := make([]operand, len(x.Args))
 	for i, l := range x.Args {
-		args[i] = s.local(l)
+		if args[i] = constant(Value{}); l != ir.Input || !s.projected {
+			args[i] = s.local(l)
+		}
 	}
-	to := int(x.Result)
+	to := s.place(x.Result)
 	s.emit(func(m *machine) signal {
 		steps := make([]string, len(path))
 		for i, p := range path {
@@ -177,15 +188,20 @@ func (s *scope) callHeld(x *ir.CallStmt) {
 		s.fail("%s is called with other arguments than a rule's number and value", x.Func)
 		return
 	}
-	rule, value, to := int(args[0].value.n), args[1], int(x.Result)
+	rule, value, to := int(args[0].value.n), args[1], s.place(x.Result)
 	key := constant(Value{})
 	owner := s.owner
 	byKey := len(args) > 2 && owner != nil && owner.partial && owner.memoized
 	if byKey {
 		key = args[2]
 	}
+	if !s.known(x.Result, trueValue) {
+		s.emit(func(m *machine) signal {
+			m.frame[to] = trueValue
+			return next
+		})
+	}
 	s.emit(func(m *machine) signal {
-		m.frame[to] = trueValue
 		switch {
 		case value.of(m).isFalse():
 		case byKey:

@@ -42,9 +42,27 @@ func parts(v Value) int64 {
 	return 1
 }
 
+// members are the elements of an array or a set, the values of an object.
+func (v Value) members() []Value {
+	if c := v.collection(); v.k == objectKind {
+		return c.vals
+	} else {
+		return c.keys
+	}
+}
+
 // find gives the place of a key in a set or an object, or -1.
 func (c *collection) find(key Value) int {
 	if c.slots == nil {
+		if key.k == stringKind {
+			name := key.string()
+			for i := range c.keys {
+				if k := &c.keys[i]; k.n == key.n && k.k == stringKind && (k.p == key.p || k.string() == name) {
+					return i
+				}
+			}
+			return -1
+		}
 		for i := range c.keys {
 			if equal(c.keys[i], key) {
 				return i

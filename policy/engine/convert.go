@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -114,15 +115,20 @@ func fromJSON(x any) (Value, error) {
 	return Value{}, fmt.Errorf("a %T is not JSON", x)
 }
 
-// AST gives OPA's form of a value, nil where it is undefined.
+// AST gives OPA's form of a value, nil where it is undefined. It is a copy, which
+// outlives the document that strings of the value are parts of.
 func (v Value) AST() ast.Value {
-	if t := v.term(); t != nil {
+	if t := v.term(strings.Clone); t != nil {
 		return t.Value
 	}
 	return nil
 }
 
-func (v Value) term() *ast.Term {
+// shared gives strings as they are.
+func shared(s string) string { return s }
+
+// term is OPA's form of a value, with strings as text makes them.
+func (v Value) term(text func(string) string) *ast.Term {
 	switch v.k {
 	case nullKind:
 		return ast.InternedNullTerm
@@ -131,13 +137,13 @@ func (v Value) term() *ast.Term {
 	case numberKind:
 		return ast.NewTerm(ast.Number(v.text()))
 	case stringKind:
-		return ast.NewTerm(ast.String(v.string()))
+		return ast.NewTerm(ast.String(text(v.string())))
 	case arrayKind, setKind:
 		c := v.collection()
 		c.sort(v.k)
 		terms := make([]*ast.Term, len(c.keys))
 		for i, item := range c.keys {
-			terms[i] = item.term()
+			terms[i] = item.term(text)
 		}
 		if v.k == arrayKind {
 			return ast.ArrayTerm(terms...)
@@ -148,7 +154,7 @@ func (v Value) term() *ast.Term {
 		c.sort(v.k)
 		pairs := make([][2]*ast.Term, len(c.keys))
 		for i, key := range c.keys {
-			pairs[i] = [2]*ast.Term{key.term(), c.vals[i].term()}
+			pairs[i] = [2]*ast.Term{key.term(text), c.vals[i].term(text)}
 		}
 		return ast.ObjectTerm(pairs...)
 	}

@@ -44,10 +44,6 @@ func (s *scope) dispatch(blocks []*ir.Block) []block {
 	if best == "" {
 		return compiled
 	}
-	var path []Value
-	for _, step := range strings.Split(best, pathSeparator) {
-		path = append(path, str(step))
-	}
 	table := map[string][]block{}
 	var others []block
 	rest := 0
@@ -60,13 +56,10 @@ func (s *scope) dispatch(blocks []*ir.Block) []block {
 			rest++
 		}
 	}
-	input := s.owner.params[0]
 	s.program.tables = append(s.program.tables, Table{Function: s.owner.name, Path: strings.Split(best, pathSeparator), Constants: len(table), Others: rest})
+	asked := s.asked(best)
 	choose := func(m *machine) signal {
-		v := m.frame[input]
-		for _, step := range path {
-			v = get(v, step)
-		}
+		v := asked(m)
 		if v.k == stringKind {
 			if r := runAll(table[v.string()], m); r > next {
 				return r
@@ -77,6 +70,27 @@ func (s *scope) dispatch(blocks []*ir.Block) []block {
 	done := append([]block{}, compiled[:units[0].from]...)
 	done = append(done, block{choose})
 	return append(done, compiled[units[len(units)-1].to:]...)
+}
+
+// asked gives the value at a path of the input.
+func (s *scope) asked(joined string) func(m *machine) Value {
+	steps := strings.Split(joined, pathSeparator)
+	if s.projected {
+		o := s.slot(steps)
+		return func(m *machine) Value { return o.of(m) }
+	}
+	var path []Value
+	for _, step := range steps {
+		path = append(path, str(step))
+	}
+	input := s.owner.params[0]
+	return func(m *machine) Value {
+		v := m.frame[input]
+		for _, step := range path {
+			v = get(v, step)
+		}
+		return v
+	}
 }
 
 // Table is one dispatch table of a program.

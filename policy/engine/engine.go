@@ -80,7 +80,10 @@ type Program struct {
 	// foreign says that the plan calls built-ins which the engine has not itself.
 	foreign bool
 	data    Value
-	tables  []Table
+	// input is what is read of the input document; slots is how many places.
+	input  *inputNode
+	slots  int
+	tables []Table
 }
 
 // Compile compiles a plan. It refuses statements and operands that it does not

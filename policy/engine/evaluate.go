@@ -8,6 +8,9 @@ import (
 type Evaluation struct {
 	// Input is the input document, undefined for none.
 	Input Value
+	// Slots are what a Projection of the program has read, where the caller has
+	// that instead of the whole document; nil otherwise.
+	Slots []Value
 	// Meter bounds it; nil for no bounds.
 	Meter Meter
 	// Context gives OPA's built-ins their surroundings, where one is called; nil
@@ -40,7 +43,18 @@ func (p *Program) Evaluate(e Evaluation) (Outcome, error) {
 	}
 	m.frame = m.stack[:p.locals:p.locals]
 	m.top = p.locals
-	m.frame[inputLocal], m.frame[dataLocal] = e.Input, p.data
+	if m.slots = e.Slots; m.slots == nil {
+		if cap(m.room) < p.slots {
+			m.room = make([]Value, p.slots)
+		}
+		m.room = m.room[:p.slots]
+		p.input.fill(m.room, e.Input)
+		m.slots = m.room
+	}
+	if p.input.slot >= 0 {
+		m.frame[inputLocal] = m.slots[p.input.slot]
+	}
+	m.frame[dataLocal] = p.data
 	runAll(p.plans, m)
 	return Outcome{Results: m.results, Held: m.held, Marked: m.marked, m: m}, m.err
 }

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"sync"
 	"unicode/utf8"
 	"unsafe"
@@ -40,6 +42,8 @@ type reader struct {
 	// collections and values are the document's own, as many as it can need.
 	collections []collection
 	values      []Value
+	// lent is where they come from instead, nil for nowhere.
+	lent *lent
 	// stack has the members of the containers that are not complete.
 	stack []Value
 }
@@ -84,6 +88,9 @@ func (r *reader) space() {
 
 // next is the first byte that is not space, 0 at the end.
 func (r *reader) next() byte {
+	if r.at < len(r.raw) && r.raw[r.at] > ' ' {
+		return r.raw[r.at]
+	}
 	r.space()
 	if r.at == len(r.raw) {
 		return 0
@@ -160,11 +167,30 @@ func (r *reader) number() (Value, bool) {
 	return integer(n), true
 }
 
+// Bytes of a word, for looking at eight of them at once.
+const (
+	everyByte = 0x0101010101010101
+	highBits  = 0x80 * everyByte
+)
+
 func (r *reader) string() (Value, bool) {
 	r.at++
 	start := r.at
 	ascii := true
-	for r.at < len(r.raw) {
+	for {
+		// The lowest bit that is set is of the first byte that is not plain.
+		for r.at+8 <= len(r.raw) {
+			w := binary.LittleEndian.Uint64(r.raw[r.at:])
+			quote, slash := w^(everyByte*'"'), w^(everyByte*'\\')
+			if odd := ((quote-everyByte)&^quote | (slash-everyByte)&^slash | (w - everyByte*' ') | w) & highBits; odd != 0 {
+				r.at += bits.TrailingZeros64(odd) / 8
+				break
+			}
+			r.at += 8
+		}
+		if r.at == len(r.raw) {
+			return Value{}, false
+		}
 		switch c := r.raw[r.at]; {
 		case c == '"':
 			s := r.raw[start:r.at]
@@ -182,7 +208,6 @@ func (r *reader) string() (Value, bool) {
 		}
 		r.at++
 	}
-	return Value{}, false
 }
 
 // plainEscapes are those that stand for one byte.
@@ -216,6 +241,13 @@ func (r *reader) escaped(start int) (Value, bool) {
 
 // take moves n values from the stack to where they stay, every step-th of them.
 func (r *reader) take(from, step int) []Value {
+	if r.lent != nil {
+		kept := r.lent.values.many((len(r.stack) - from + step - 1) / step)
+		for i := range kept {
+			kept[i] = r.stack[from+i*step]
+		}
+		return kept
+	}
 	at := len(r.values)
 	for i := from; i < len(r.stack); i += step {
 		r.values = append(r.values, r.stack[i])
@@ -225,8 +257,13 @@ func (r *reader) take(from, step int) []Value {
 
 // container begins a collection whose members are on the stack.
 func (r *reader) container(from int) *collection {
-	r.collections = append(r.collections, collection{})
-	c := &r.collections[len(r.collections)-1]
+	var c *collection
+	if r.lent != nil {
+		c = r.lent.collections.one()
+	} else {
+		r.collections = append(r.collections, collection{})
+		c = &r.collections[len(r.collections)-1]
+	}
 	for _, v := range r.stack[from:] {
 		c.size += parts(v)
 	}

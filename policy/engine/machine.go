@@ -120,6 +120,8 @@ type keyConflict struct {
 type machine struct {
 	program *Program
 	frame   []Value // of the function that runs
+	slots   []Value // of the input
+	room    []Value // for them, where the caller has none
 	stack   []Value
 	base    int
 	top     int
@@ -173,6 +175,7 @@ func (p *Program) machine(meter Meter) *machine {
 // release forgets what the evaluation built, and keeps the room for the next.
 func (m *machine) release() {
 	clear(m.stack[:min(m.top, len(m.stack))])
+	clear(m.room)
 	for _, rule := range m.marked {
 		m.held[rule] = false
 	}
@@ -180,7 +183,7 @@ func (m *machine) release() {
 	clear(m.results)
 	clear(m.conflicts)
 	*m = machine{
-		stack: m.stack, memos: m.memos, last: m.last, held: m.held[:0], marked: m.marked[:0], keyed: m.keyed[:0], results: m.results[:0], conflicts: m.conflicts[:0],
+		room: m.room, stack: m.stack, memos: m.memos, last: m.last, held: m.held[:0], marked: m.marked[:0], keyed: m.keyed[:0], results: m.results[:0], conflicts: m.conflicts[:0],
 		collections: m.collections, values: m.values,
 	}
 	m.collections.reset()

@@ -20,7 +20,7 @@ func (s *scope) statement(b *ir.Block, stmt ir.Stmt) {
 		}
 		s.emit(func(m *machine) signal { return runAll(inner, m) })
 	case *ir.NotStmt:
-		inner := s.block(x.Block)
+		inner := s.inner(x.Block, false)
 		s.emit(func(m *machine) signal {
 			switch r := inner.run(m); r {
 			case next:
@@ -54,7 +54,7 @@ func (s *scope) statement(b *ir.Block, stmt ir.Stmt) {
 	case *ir.DotStmt:
 		s.dot(x)
 	case *ir.LenStmt:
-		source, to := s.operand(x.Source), int(x.Target)
+		source, to := s.operand(x.Source), s.place(x.Target)
 		s.emit(func(m *machine) signal {
 			v := source.of(m)
 			switch {
@@ -99,7 +99,7 @@ func (s *scope) statement(b *ir.Block, stmt ir.Stmt) {
 }
 
 func (s *scope) isKind(source ir.Operand, k kind) {
-	o := s.operand(source)
+	o := s.shallow(source)
 	s.emit(func(m *machine) signal {
 		if o.of(m).k != k {
 			return leave
@@ -109,7 +109,7 @@ func (s *scope) isKind(source ir.Operand, k kind) {
 }
 
 func (s *scope) equality(x, y ir.Operand, want bool) {
-	a, b := s.operand(x), s.operand(y)
+	a, b := s.scalar(x, y), s.scalar(y, x)
 	if a.constant() {
 		a, b = b, a
 	}
@@ -119,8 +119,8 @@ func (s *scope) equality(x, y ir.Operand, want bool) {
 		}
 		return
 	}
-	if b.constant() && b.value.k == boolKind { // as after every expression
-		l, c := a.local, b.value
+	if a.framed() && b.constant() && b.value.k == boolKind { // as after every expression
+		l, c := a.at, b.value
 		s.emit(func(m *machine) signal {
 			v := m.frame[l]
 			if v.k == undefined || (v.k == boolKind && v.n == c.n) != want {
@@ -140,8 +140,12 @@ func (s *scope) equality(x, y ir.Operand, want bool) {
 }
 
 func (s *scope) scan(x *ir.ScanStmt) {
-	source, key, val := s.local(x.Source), int(x.Key), int(x.Value)
-	inner := s.block(x.Block)
+	source := s.local(x.Source)
+	if source.constant() && source.value.isCollection() && s.settled(x.Value) {
+		s.elements[x.Value] = source.value.members()
+	}
+	inner := s.inner(x.Block, s.following == nil)
+	key, val := s.read(x.Key), s.read(x.Value)
 	s.emit(func(m *machine) signal {
 		v := source.of(m)
 		if !v.isCollection() {
@@ -149,14 +153,15 @@ func (s *scope) scan(x *ir.ScanStmt) {
 		}
 		c := v.collection()
 		c.sort(v.k)
-		for i := range c.keys {
-			switch v.k {
-			case arrayKind:
-				m.frame[key], m.frame[val] = integer(int64(i)), c.keys[i]
-			case objectKind:
-				m.frame[key], m.frame[val] = c.keys[i], c.vals[i]
-			default:
-				m.frame[key], m.frame[val] = c.keys[i], c.keys[i]
+		for i, item := range v.members() {
+			if val >= 0 {
+				m.frame[val] = item
+			}
+			if key >= 0 {
+				m.frame[key] = integer(int64(i))
+				if v.k != arrayKind {
+					m.frame[key] = c.keys[i]
+				}
 			}
 			if !m.step() {
 				return failed
@@ -169,16 +174,59 @@ func (s *scope) scan(x *ir.ScanStmt) {
 	})
 }
 
+// read is where the frame has a local that a statement compiled so far reads; -1
+// where none does.
+func (s *scope) read(l ir.Local) int {
+	if at := s.place(l); s.touched[at] {
+		return at
+	}
+	return -1
+}
+
+// dotElement looks a key up that all constants which a loop goes through have at
+// one place.
+func (s *scope) dotElement(x *ir.DotStmt) bool {
+	l, isLocal := x.Source.Value.(ir.Local)
+	key, isString := x.Key.Value.(ir.StringIndex)
+	if !isLocal || !isString {
+		return false
+	}
+	place := -1
+	for _, item := range s.elements[l] {
+		if item.k != objectKind {
+			return false
+		}
+		at := item.collection().find(s.string(int(key)))
+		if at < 0 || place >= 0 && at != place {
+			return false
+		}
+		place = at
+	}
+	if place < 0 {
+		return false
+	}
+	from := s.local(l)
+	if !from.framed() {
+		return false
+	}
+	to := s.place(x.Target)
+	s.emit(func(m *machine) signal {
+		m.frame[to] = m.frame[from.at].collection().vals[place]
+		return next
+	})
+	return true
+}
+
 func (s *scope) with(x *ir.WithStmt) {
 	if s.owner != nil {
 		s.owner.impure = true
 	}
-	value, l := s.operand(x.Value), int(x.Local)
+	value, l := s.operand(x.Value), s.place(x.Local)
 	var path []Value
 	for _, i := range x.Path {
 		path = append(path, s.string(i))
 	}
-	inner := s.block(x.Block)
+	inner := s.inner(x.Block, false)
 	s.emit(func(m *machine) signal {
 		old, generation := m.frame[l], m.generation
 		m.frame[l] = m.upsert(old, path, value.of(m))
@@ -196,11 +244,14 @@ func (s *scope) with(x *ir.WithStmt) {
 // dot looks a key up. A chain of them with constant keys, as input.a.b is, finds
 // each by the hash or the few comparisons of its object.
 func (s *scope) dot(x *ir.DotStmt) {
+	if s.dotInput(x) || s.dotElement(x) {
+		return
+	}
 	var partial *function
 	if l, ok := x.Source.Value.(ir.Local); ok {
 		partial = s.keyed[int(l)]
 	}
-	source, key, to := s.operand(x.Source), s.operand(x.Key), int(x.Target)
+	source, key, to := s.operand(x.Source), s.operand(x.Key), s.place(x.Target)
 	if source.constant() && key.constant() && partial == nil {
 		if v := get(source.value, key.value); v.k == undefined {
 			s.emit(func(*machine) signal { return leave })
@@ -223,8 +274,8 @@ func (s *scope) dot(x *ir.DotStmt) {
 			m.frame[to] = v
 			return next
 		})
-	case key.constant() && key.value.k == stringKind && !source.constant():
-		from, k := source.local, key.value
+	case key.constant() && key.value.k == stringKind && source.framed():
+		from, k := source.at, key.value
 		s.emit(func(m *machine) signal {
 			v := m.frame[from]
 			if v.k == objectKind {

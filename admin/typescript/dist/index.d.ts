@@ -1,0 +1,21 @@
+/** The client of the caracal admin API. Begin with {@link AdminClient}. */
+export { NotLoadedError, type WaitOptions } from "./activation.js";
+export { AdminClient } from "./client.js";
+export { AdminApiError, AdminConnectionError, type ConnectionErrorCode, type FailedCall } from "./errors.js";
+export { parseExactly, stringifyExactly } from "./exact.js";
+export type * from "./models.js";
+export type { components, operations, paths } from "./openapi.js";
+export type { AdminClientOptions, CallOptions, FetchImpl, WriteOptions } from "./options.js";
+export type { ListQuery, Page, PageQuery } from "./pages.js";
+export type { AdminAudit, AdminAuditFilter } from "./resources/admin-audit.js";
+export type { Audit, AuditFilter, ExportFormat } from "./resources/audit.js";
+export type { Bundles } from "./resources/bundles.js";
+export type { Daemons } from "./resources/daemons.js";
+export type { Keys } from "./resources/keys.js";
+export type { Policies } from "./resources/policies.js";
+export type { ActivateOptions, PolicySets, SimulateOptions } from "./resources/policy-sets.js";
+export type { PolicyTemplates } from "./resources/policy-templates.js";
+export type { System } from "./resources/system.js";
+export type { Tokens } from "./resources/tokens.js";
+export type { Zones } from "./resources/zones.js";
+export type { TailEvent, TailFilter, TailOptions } from "./tail.js";

@@ -1,0 +1,45 @@
+import type { AuditEvent, AuditTrace } from "../models.js";
+import type { Operations, QueryOf } from "../operations.js";
+import type { CallOptions } from "../options.js";
+import { type ListQuery, type Page, type PageQuery } from "../pages.js";
+import { type TailEvent, type TailOptions } from "../tail.js";
+declare const path = "/v1/zones/{zone}/audit";
+/** Which audit events are asked for. Times are RFC 3339; `since` is included, `until` is not. */
+export type AuditFilter = Omit<QueryOf<typeof path>, "limit" | "cursor" | "format">;
+/** Formats of a file of audit events. */
+export type ExportFormat = "csv" | "ndjson";
+/** What was decided, on which input, by which policies. */
+export declare class Audit {
+    #private;
+    constructor(operations: Operations);
+    /**
+     * Lists a zone's events, newest first: all that match, in memory. Give a
+     * `limit`, or use {@link iterate} or {@link page}, where they may be many.
+     */
+    list(zoneId: string, query?: AuditFilter & ListQuery, options?: CallOptions): Promise<AuditEvent[]>;
+    /** Goes through a zone's events, newest first, with one page in memory. */
+    iterate(zoneId: string, query?: AuditFilter & ListQuery, options?: CallOptions): AsyncGenerator<AuditEvent, void, undefined>;
+    /** Reads a page of a zone's events. */
+    page(zoneId: string, query?: AuditFilter & PageQuery, options?: CallOptions): Promise<Page<AuditEvent>>;
+    /**
+     * Reads events as a file: all that match, or the newest `limit` of them. The
+     * stream fails where the answer breaks off.
+     */
+    export(zoneId: string, format: ExportFormat, query?: AuditFilter & ListQuery, options?: CallOptions): Promise<ReadableStream<Uint8Array>>;
+    /** Lists a request's events, oldest first. 404 `request_not_found`. */
+    byRequest(zoneId: string, requestId: string, options?: CallOptions): Promise<AuditEvent[]>;
+    /**
+     * Explains a request: what was decided, by which policies, and for each denial
+     * the input that was evaluated, which can be simulated as it is: numbers that
+     * JavaScript would round are sent as they were. 404 `request_not_found`, also in
+     * the moment before the daemon has shipped it.
+     */
+    explain(zoneId: string, requestId: string, options?: CallOptions): Promise<AuditTrace>;
+    /**
+     * Follows a zone's events as they arrive, for as long as it is iterated. A lost
+     * connection is made again, and goes on after the last event that was given:
+     * none is missed, none comes twice. A refusal ends it with an error.
+     */
+    tail(zoneId: string, options?: TailOptions): AsyncGenerator<TailEvent, void, undefined>;
+}
+export {};

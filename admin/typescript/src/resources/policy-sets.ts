@@ -1,0 +1,179 @@
+import { untilLoaded, type WaitOptions } from "../activation.js";
+import type { Activated, ActivationStatus, ManifestEntry, PolicySet, PolicySetVersion, Simulation } from "../models.js";
+import type { Operations } from "../operations.js";
+import type { CallOptions, WriteOptions } from "../options.js";
+import { drain, iterate, type ListQuery, type Page, type PageQuery } from "../pages.js";
+
+/** What a simulation is held against. */
+export interface SimulateOptions extends CallOptions {
+  /** Makes `would_activate` false where the decision is another. */
+  expectedDecision?: "allow" | "deny" | undefined;
+}
+
+/** Under which conditions, and why, a version is activated. */
+export interface ActivateOptions extends WriteOptions {
+  /**
+   * Activates only while this version governs the zone, null for none; 409
+   * `active_version_changed` otherwise. Absent: no condition.
+   */
+  expectedActiveVersionId?: string | null | undefined;
+  /** Kept in the zone's history. */
+  reason?: string | undefined;
+}
+
+/** Named series of manifests: compose, simulate, activate. */
+export class PolicySets {
+  readonly #operations: Operations;
+
+  constructor(operations: Operations) {
+    this.#operations = operations;
+  }
+
+  /** Lists a zone's policy sets, newest first. */
+  list(zoneId: string, query: ListQuery = {}, options?: CallOptions): Promise<PolicySet[]> {
+    return drain(this.iterate(zoneId, query, options));
+  }
+
+  /** Goes through a zone's policy sets, newest first. */
+  iterate(zoneId: string, query: ListQuery = {}, options?: CallOptions): AsyncGenerator<PolicySet, void, undefined> {
+    return iterate(query.limit, (at) => this.page(zoneId, at, options));
+  }
+
+  /** Reads a page of a zone's policy sets. */
+  page(zoneId: string, query: PageQuery = {}, options?: CallOptions): Promise<Page<PolicySet>> {
+    return this.#operations.call("get", "/v1/zones/{zone}/policy-sets", { path: { zone: zoneId }, query }, options);
+  }
+
+  /** Reads a policy set. */
+  get(zoneId: string, setId: string, options?: CallOptions): Promise<PolicySet> {
+    return this.#operations.call("get", "/v1/zones/{zone}/policy-sets/{set}", { path: { zone: zoneId, set: setId } }, options);
+  }
+
+  /** Creates a policy set. 409 `policy_set_name_conflict`. */
+  create(zoneId: string, name: string, description?: string, options?: WriteOptions): Promise<PolicySet> {
+    const body = description === undefined ? { name } : { name, description };
+    return this.#operations.call("post", "/v1/zones/{zone}/policy-sets", { path: { zone: zoneId }, body }, options);
+  }
+
+  /** Archives a set; a zone that it governs denies everything from then on. */
+  delete(zoneId: string, setId: string, options?: CallOptions): Promise<void> {
+    return this.#operations.call("delete", "/v1/zones/{zone}/policy-sets/{set}", { path: { zone: zoneId, set: setId } }, options);
+  }
+
+  /**
+   * Makes a version from policy versions, in order. 422 `invalid_policy_contract`
+   * for a manifest, `invalid_policy_bundle` for a whole, that cannot be.
+   */
+  addVersion(zoneId: string, setId: string, manifest: ManifestEntry[], options?: WriteOptions): Promise<PolicySetVersion> {
+    return this.#operations.call(
+      "post",
+      "/v1/zones/{zone}/policy-sets/{set}/versions",
+      { path: { zone: zoneId, set: setId }, body: { manifest } },
+      options,
+    );
+  }
+
+  /** Lists a set's versions, newest first. */
+  listVersions(zoneId: string, setId: string, query: ListQuery = {}, options?: CallOptions): Promise<PolicySetVersion[]> {
+    return drain(this.iterateVersions(zoneId, setId, query, options));
+  }
+
+  /** Goes through a set's versions, newest first. */
+  iterateVersions(zoneId: string, setId: string, query: ListQuery = {}, options?: CallOptions): AsyncGenerator<PolicySetVersion, void, undefined> {
+    return iterate(query.limit, (at) => this.pageVersions(zoneId, setId, at, options));
+  }
+
+  /** Reads a page of a set's versions. */
+  pageVersions(zoneId: string, setId: string, query: PageQuery = {}, options?: CallOptions): Promise<Page<PolicySetVersion>> {
+    return this.#operations.call(
+      "get",
+      "/v1/zones/{zone}/policy-sets/{set}/versions",
+      { path: { zone: zoneId, set: setId }, query },
+      options,
+    );
+  }
+
+  /** Reads a version with its manifest and policies. */
+  getVersion(zoneId: string, setId: string, versionId: string, options?: CallOptions): Promise<PolicySetVersion> {
+    return this.#operations.call(
+      "get",
+      "/v1/zones/{zone}/policy-sets/{set}/versions/{version}",
+      { path: { zone: zoneId, set: setId, version: versionId } },
+      options,
+    );
+  }
+
+  /**
+   * Evaluates an input by a version, with the engine that serves traffic. Nothing
+   * changes. Without an input, only the checks that need none are made, and
+   * `result` is null.
+   */
+  simulate(zoneId: string, setId: string, versionId: string, input?: unknown, options: SimulateOptions = {}): Promise<Simulation> {
+    return this.#simulate(zoneId, setId, { version_id: versionId, ...(input === undefined ? {} : { input }) }, options);
+  }
+
+  /** Evaluates many inputs, up to 1,000, at once; `results` answers them in order. */
+  simulateAll(zoneId: string, setId: string, versionId: string, inputs: unknown[], options: SimulateOptions = {}): Promise<Simulation> {
+    return this.#simulate(zoneId, setId, { version_id: versionId, inputs }, options);
+  }
+
+  #simulate(zoneId: string, setId: string, asked: { version_id: string; input?: unknown; inputs?: unknown[] }, options: SimulateOptions): Promise<Simulation> {
+    const { expectedDecision, ...call } = options;
+    const body = expectedDecision === undefined ? asked : { ...asked, expected_decision: expectedDecision };
+    return this.#operations.call("post", "/v1/zones/{zone}/policy-sets/{set}/simulate", { path: { zone: zoneId, set: setId }, body }, call);
+  }
+
+  /**
+   * Moves the zone's pointer to a version; an older one rolls back. The daemons
+   * load it then: see {@link activationStatus} and {@link waitUntilLoaded}.
+   */
+  activate(zoneId: string, setId: string, versionId: string, options: ActivateOptions = {}): Promise<Activated> {
+    const { expectedActiveVersionId, reason, ...call } = options;
+    return this.#operations.call(
+      "post",
+      "/v1/zones/{zone}/policy-sets/{set}/activate",
+      {
+        path: { zone: zoneId, set: setId },
+        body: {
+          version_id: versionId,
+          ...(expectedActiveVersionId === undefined ? {} : { expected_active_version_id: expectedActiveVersionId }),
+          ...(reason === undefined ? {} : { reason }),
+        },
+      },
+      call,
+    );
+  }
+
+  /**
+   * Tells how far an activation has come: the pointer, the outbox, the daemons.
+   * Without a version or an outbox id, that of the set's active version.
+   */
+  activationStatus(zoneId: string, setId: string, versionId?: string, outboxId?: string, options?: CallOptions): Promise<ActivationStatus> {
+    return this.#operations.call(
+      "get",
+      "/v1/zones/{zone}/policy-sets/{set}/activation-status",
+      {
+        path: { zone: zoneId, set: setId },
+        query: {
+          ...(versionId === undefined ? {} : { version_id: versionId }),
+          ...(outboxId === undefined ? {} : { outbox_id: outboxId }),
+        },
+      },
+      options,
+    );
+  }
+
+  /**
+   * Waits until the daemons have loaded an activated version. Rejects with a
+   * {@link NotLoadedError} where they could not, where another was activated
+   * meanwhile, and after `withinMs`.
+   */
+  waitUntilLoaded(zoneId: string, setId: string, versionId: string, options: WaitOptions = {}): Promise<ActivationStatus> {
+    const { outboxId, withinMs, intervalMs, onStatus, ...call } = options;
+    return untilLoaded(
+      () => this.activationStatus(zoneId, setId, versionId, outboxId, call),
+      { withinMs, intervalMs, onStatus, signal: options.signal },
+      this.#operations.signal,
+    );
+  }
+}

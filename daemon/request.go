@@ -1,0 +1,88 @@
+package daemon
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// request is what a call says about itself, beside its body.
+type request struct {
+	// id is the call's, or made; it is good for as long as the call.
+	id string
+	// span is the caller's trace context; invalid where it gave none.
+	span trace.SpanContext
+	made decisionID
+}
+
+var requests = sync.Pool{New: func() any { return new(request) }}
+
+// newRequest reads a call's headers; release ends its use.
+func newRequest(ctx *fasthttp.RequestCtx) *request {
+	rq := requests.Get().(*request)
+	if id := ctx.Request.Header.Peek("X-Request-Id"); isID(id) {
+		rq.id = unsafe.String(unsafe.SliceData(id), len(id))
+	} else {
+		rq.made.make()
+		rq.id = rq.made.text()
+	}
+	if parent := ctx.Request.Header.Peek("Traceparent"); len(parent) > 0 {
+		carrier := propagation.MapCarrier{"traceparent": string(parent), "tracestate": string(ctx.Request.Header.Peek("Tracestate"))}
+		rq.span = trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
+	}
+	return rq
+}
+
+func (rq *request) release() {
+	rq.id, rq.span = "", trace.SpanContext{}
+	requests.Put(rq)
+}
+
+// isID reports whether a header's value is as idPattern says.
+func isID(id []byte) bool {
+	for _, c := range id {
+		if (c|0x20)-'a' > 'z'-'a' && c-'0' > 9 && c != '_' && c != '.' && c != ':' && c != '-' {
+			return false
+		}
+	}
+	return len(id) > 0 && len(id) <= 128
+}
+
+// decisionID is a UUIDv7 as text.
+type decisionID [36]byte
+
+// make makes an id, as RFC 9562 has it: 48 bits of Unix milliseconds, then random
+// bits, from a generator that the runtime seeds and keeps for each thread. It is
+// made here because libraries allocate for each.
+func (id *decisionID) make() {
+	const version, variant = 7, 2
+	random := rand.Uint64()
+	high := uint64(time.Now().UnixMilli())<<16 | version<<12 | random>>52
+	low := variant<<62 | rand.Uint64()>>2
+	id.hex(0, high>>32, 8)
+	id[8] = '-'
+	id.hex(9, high>>16, 4)
+	id[13] = '-'
+	id.hex(14, high, 4)
+	id[18] = '-'
+	id.hex(19, low>>48, 4)
+	id[23] = '-'
+	id.hex(24, low, 12)
+}
+
+// hex writes the lowest digits of n from a place on.
+func (id *decisionID) hex(at int, n uint64, digits int) {
+	for i := at + digits - 1; i >= at; i-- {
+		id[i] = "0123456789abcdef"[n&15]
+		n >>= 4
+	}
+}
+
+// text is the id as a string, which is good for as long as id does not change.
+func (id *decisionID) text() string { return unsafe.String(&id[0], len(id)) }
