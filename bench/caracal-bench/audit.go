@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"time"
 
 	"github.com/caracalai/caracald/bench/loader"
@@ -27,69 +25,77 @@ func (b *bench) audit(ctx context.Context, until time.Time) (err error) {
 	if err != nil {
 		return err
 	}
-	for i, kind := range []struct {
-		peer  string
-		fsync bool
-	}{{peerCaracald, false}, {peerFsync, true}} {
-		key := report.Key{Group: "audit", Workload: "A", What: "spool on disk, inputs kept", Peer: kind.peer, Metric: "size of a record"}
-		for round := range b.count(1, 3) {
-			if round > 0 && time.Now().After(until) {
-				break
-			}
-			p, dir, err := b.daemon(ctx, &f, control, fmt.Sprintf("audit-%d-%d", i, round), server.Daemon{Fsync: kind.fsync}, zone)
-			if err != nil {
-				return err
-			}
-			s := asked{kind.peer, p, loader.Target{Addr: p.Ready.Addr, Path: decidePath, Workload: workload.Find("A"), Zones: []string{zone.ID}}}
-			bytes, n, err := b.recordBytes(ctx, s, dir, uint64(round))
-			if err != nil {
-				return err
-			}
-			b.report.Add(key, report.Value{Unit: "B", Value: bytes})
-			key := key
-			key.Metric = "records"
-			b.report.Add(key, report.Value{Value: float64(n)})
+	peers := []string{peerCaracald, peerFsync}
+	if b.quick {
+		peers = peers[:1]
+	}
+	for _, peer := range peers {
+		p, dir, err := b.daemon(ctx, &f, control, "audit-"+fmt.Sprint(peer == peerFsync), server.Daemon{Fsync: peer == peerFsync}, zone)
+		if err != nil {
+			return err
 		}
-		if !kind.fsync {
-			b.report.Ratio("audit_bytes_per_decision", b.report.Row(key).Median)
+		s := asked{peer, p, loader.Target{Addr: p.Ready.Addr, Path: batchPath, Batch: batchInputs, Workload: workload.Find("A"), Zones: []string{zone.ID}}}
+		held, err := b.fill(ctx, s, dir, until)
+		if err != nil {
+			return err
+		}
+		for _, v := range held.values() {
+			b.report.Add(report.Key{Group: "audit", Workload: "A", What: "spool on disk, inputs kept", Peer: peer, Metric: v.Metric}, v)
+		}
+		if peer == peerCaracald {
+			b.report.Ratio("audit_bytes_per_decision", held.record(), fmt.Sprintf("%d decisions", held.records))
 		}
 	}
 	return nil
 }
 
-// recordBytes is by how much a daemon's directory grows with each of thousands
-// of decisions, and how many they were.
-func (b *bench) recordBytes(ctx context.Context, s asked, dir string, round uint64) (bytes float64, n int64, err error) {
-	before, err := size(dir)
-	if err != nil {
-		return 0, 0, err
+// fill asks a daemon until it has begun further segments of its spool, at least
+// two and as many as the records of a full run need, and gives what it keeps
+// then. Where there is no time for that, it gives what there is.
+func (b *bench) fill(ctx context.Context, s asked, dir string, until time.Time) (spooled, error) {
+	closed, records := b.count(2, 10), int64(0)
+	if b.tiny {
+		closed = 0
 	}
-	least := int64(b.count(5_000, 50_000))
-	for step := uint64(0); n < least && step < 20; step++ {
-		r, err := b.load(ctx, s, loader.Load{Seed: b.seed*1000 + 800 + 20*round + step, Connections: connections, Duration: b.pick(400*time.Millisecond, 2*time.Second)})
+	for step := uint64(0); ; step++ {
+		r, err := b.load(ctx, s, loader.Load{Seed: b.seed*1000 + 800 + step, Connections: connections, Duration: b.pick(300*time.Millisecond, time.Second)})
 		if err != nil {
-			return 0, 0, err
+			return spooled{}, err
 		}
-		n += r.Decisions
+		records += r.Decisions
+		held, err := spool(dir, records)
+		if err != nil {
+			return held, err
+		}
+		if held.segments > closed || time.Now().After(until) {
+			break
+		}
 	}
-	after, err := size(dir)
-	return float64(after-before) / float64(n), n, err
+	return settled(ctx, dir, records)
 }
 
-// size is that of all files below a directory.
-func size(dir string) (total int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
+const (
+	// settledAfter is how long a spool has to stay as it is to count as settled,
+	// longer than the daemon waits before it compresses a segment.
+	settledAfter = 2 * time.Second
+	// settleDeadline bounds the wait for it.
+	settleDeadline = 20 * time.Second
+)
+
+// settled waits until a spool to which nothing is added changes no more.
+func settled(ctx context.Context, dir string, records int64) (held spooled, err error) {
+	since := time.Now()
+	for start := since; time.Since(start) < settleDeadline; time.Sleep(20 * time.Millisecond) {
+		now, err := spool(dir, records)
+		if err != nil || ctx.Err() != nil {
+			return now, errors.Join(err, ctx.Err())
 		}
-		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // gone since it was listed
+		if now != held {
+			held, since = now, time.Now()
 		}
-		if err == nil {
-			total += info.Size()
+		if held.segments < 2 || time.Since(since) > settledAfter {
+			break
 		}
-		return err
-	})
-	return total, err
+	}
+	return held, nil
 }

@@ -47,10 +47,10 @@ type part struct {
 
 var parts = []part{
 	{"in-process", 13 * time.Second, 150 * time.Second, false, (*bench).inProcess},
-	{"http", 14 * time.Second, 10 * time.Minute, false, (*bench).http},
+	{"http", 17 * time.Second, 10 * time.Minute, false, (*bench).http},
 	{"swap", 7 * time.Second, 2 * time.Minute, false, (*bench).swap},
 	{"activation", 4 * time.Second, time.Minute, false, (*bench).activation},
-	{"audit", 3 * time.Second, time.Minute, false, (*bench).audit},
+	{"audit", 4 * time.Second, time.Minute, false, (*bench).audit},
 	{"watchers", 2 * time.Second, time.Minute, true, (*bench).watchers},
 	{"zones", 4 * time.Second, 3 * time.Minute, true, (*bench).zones},
 }
@@ -84,7 +84,8 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 		b.hurry(todo[i:])
 		if err := b.part(ctx, p); err != nil {
 			err = fmt.Errorf("%s: %w", p.name, err)
-			b.report.Note("A part failed, and what it was to measure is missing: " + err.Error())
+			first, _, _ := strings.Cut(err.Error(), "\n")
+			b.report.Note(fmt.Sprintf("A part failed, and what it was to measure is missing: %.300s.", first))
 			failures = append(failures, err)
 		}
 	}

@@ -47,7 +47,7 @@ var Targets = []Target{
 	{Key: "audit_cost", Better: "lower", Goal: 0.1,
 		What: "share of throughput that audit takes: a daemon that keeps and ships records, against one that only counts them as missing"},
 	{Key: "audit_bytes_per_decision", Better: "lower", Goal: 100,
-		What: "bytes by which the spool on disk grows with each decision of A, inputs kept"},
+		What: "bytes on disk for each decision of A, inputs kept, in spool segments that are full and wait to be shipped; in the one that is being written they may take more, see the rows"},
 	{Key: "memory_1000_zones_vs_opa", Better: "lower", Goal: 0.333,
 		What: "resident memory of one daemon with many zones of A over that of one opa run --server with the same policies"},
 }

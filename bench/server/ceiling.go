@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"sync"
 
 	"github.com/valyala/fasthttp"
 
@@ -66,11 +67,14 @@ func engine(ctx context.Context, config json.RawMessage, ready func(Ready) error
 	if err != nil {
 		return err
 	}
-	p, err := peer.Caracal(ctx, w)
+	worker, err := peer.CaracalWorkers(ctx, w)
 	if err != nil {
 		return err
 	}
+	workers := sync.Pool{New: func() any { return worker() }}
 	return fast(ctx, ready, func(c *fasthttp.RequestCtx) {
+		p := workers.Get().(*peer.Peer)
+		defer workers.Put(p)
 		body, err := p.Answer(c.Response.Body()[:0], c.PostBody())
 		if err != nil {
 			c.Error(err.Error(), fasthttp.StatusBadRequest)
