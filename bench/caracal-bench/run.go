@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,7 +18,10 @@ type options struct {
 	quick, json          bool
 	only                 []string
 	markdown, table, svg string
+	dir                  string
 	seed                 uint64
+	// tiny makes a quick run shorter still, for tests: its figures say nothing.
+	tiny bool
 }
 
 // bench is one run.
@@ -26,18 +30,29 @@ type bench struct {
 	report *report.Report
 	log    io.Writer
 	dir    string // for what servers keep; removed at the end
+	// pace is by how much the samples of a quick run are shortened, where what
+	// came before took longer than it was given.
+	pace float64
 }
 
-// part is one of the things a run measures. Its budget is for a quick run.
+// part is one of the things a run measures. It takes no further samples, though
+// some of each, when its time is over.
 type part struct {
-	name  string
-	quick time.Duration
-	full  time.Duration
+	name        string
+	quick, full time.Duration
+	// spare is left out of a quick run that is late.
+	spare bool
 	run   func(b *bench, ctx context.Context, until time.Time) error
 }
 
 var parts = []part{
-	{"in-process", 13 * time.Second, 150 * time.Second, (*bench).inProcess},
+	{"in-process", 13 * time.Second, 150 * time.Second, false, (*bench).inProcess},
+	{"http", 17 * time.Second, 10 * time.Minute, false, (*bench).http},
+	{"swap", 7 * time.Second, 2 * time.Minute, false, (*bench).swap},
+	{"activation", 4 * time.Second, time.Minute, false, (*bench).activation},
+	{"audit", 4 * time.Second, time.Minute, false, (*bench).audit},
+	{"watchers", 2 * time.Second, time.Minute, true, (*bench).watchers},
+	{"zones", 4 * time.Second, 3 * time.Minute, true, (*bench).zones},
 }
 
 func partNames() []string {
@@ -54,24 +69,72 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 			return fmt.Errorf("%w: --only %s: parts are %s", errUsage, name, strings.Join(partNames(), ", "))
 		}
 	}
-	b := &bench{options: o, report: report.New("caracal-bench "+strings.Join(os.Args[1:], " "), o.quick), log: log}
-	if b.dir, err = os.MkdirTemp("", "caracal-bench-"); err != nil {
+	b := &bench{options: o, report: report.New("caracal-bench "+strings.Join(os.Args[1:], " "), o.quick), log: log, pace: 1}
+	if b.dir, err = os.MkdirTemp(o.dir, "caracal-bench-"); err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(b.dir) }()
-	for _, p := range parts {
-		if len(o.only) > 0 && !slices.Contains(o.only, p.name) {
-			continue
+	b.report.Place(b.dir)
+	var failures []error
+	todo := slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return len(o.only) > 0 && !slices.Contains(o.only, p.name) })
+	for i, p := range todo {
+		if ctx.Err() != nil {
+			break
 		}
-		start := time.Now()
-		fmt.Fprintf(log, "%s ...", p.name)
-		err := p.run(b, ctx, start.Add(b.pick(p.quick, p.full)))
-		fmt.Fprintf(log, " %.1f s\n", time.Since(start).Seconds())
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
+		b.hurry(todo[i:])
+		if err := b.part(ctx, p); err != nil {
+			err = fmt.Errorf("%s: %w", p.name, err)
+			first, _, _ := strings.Cut(err.Error(), "\n")
+			b.report.Note(fmt.Sprintf("A part failed, and what it was to measure is missing: %.300s.", first))
+			failures = append(failures, err)
 		}
 	}
-	r := b.report
+	return errors.Join(errors.Join(failures...), ctx.Err(), b.write(out))
+}
+
+// quickLimit is what the parts of a quick run may take together, which leaves
+// some time for what cannot be shortened.
+const quickLimit = 52 * time.Second
+
+// hurry sets the pace of a quick run to what is left to do, and to the time left.
+func (b *bench) hurry(todo []part) {
+	if !b.quick {
+		return
+	}
+	var planned time.Duration
+	for _, p := range todo {
+		if !p.spare {
+			planned += p.quick
+		}
+	}
+	left := time.Until(b.report.Started.Add(quickLimit))
+	if b.pace = 1; left < planned {
+		b.pace = max(0.3, left.Seconds()/planned.Seconds())
+	}
+}
+
+// part measures one part.
+func (b *bench) part(ctx context.Context, p part) error {
+	start := time.Now()
+	if b.quick && p.spare && start.Sub(b.report.Started) > quickLimit-p.quick {
+		b.report.Note(fmt.Sprintf("The part %q is left out, as this quick run is late.", p.name))
+		return nil
+	}
+	until := start.Add(b.pick(p.quick, p.full))
+	fmt.Fprintf(b.log, "%s ...", p.name)
+	err := p.run(b, ctx, until)
+	fmt.Fprintf(b.log, " %.1f s\n", time.Since(start).Seconds())
+	command := "caracal-bench --only " + p.name
+	if b.quick {
+		command += " --quick"
+	}
+	b.report.MadeBy(command)
+	return err
+}
+
+// write writes the report wherever it was asked for.
+func (b *bench) write(out io.Writer) error {
+	r, o := b.report, b.options
 	r.Seconds = time.Since(r.Started).Seconds()
 	if o.svg != "" {
 		if err := r.WritePlots(o.svg); err != nil {
@@ -98,23 +161,30 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 
 // pick is quick in a quick run and full otherwise.
 func (b *bench) pick(quick, full time.Duration) time.Duration {
-	if b.quick {
-		return quick
+	switch {
+	case b.tiny:
+		return quick / 5
+	case b.quick:
+		return time.Duration(float64(quick) * b.pace)
 	}
 	return full
 }
 
 // count is the same for numbers.
 func (b *bench) count(quick, full int) int {
-	if b.quick {
+	switch {
+	case b.tiny:
+		return max(1, quick/5)
+	case b.quick:
 		return quick
 	}
 	return full
 }
 
 // ratio sets a ratio to the quotient of two rows, where both were measured.
-func (b *bench) ratio(key string, a, z report.Key) {
+// Details are what this run adds to what the ratio says.
+func (b *bench) ratio(key string, a, z report.Key, details ...string) {
 	if q, ok := b.report.Quotient(a, z); ok {
-		b.report.Ratio(key, q)
+		b.report.Ratio(key, q, details...)
 	}
 }

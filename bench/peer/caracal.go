@@ -11,10 +11,24 @@ import (
 
 // Caracal is this project's engine.
 func Caracal(ctx context.Context, w *workload.Workload) (*Peer, error) {
+	worker, err := CaracalWorkers(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	return worker(), nil
+}
+
+// CaracalWorkers compiles a workload's policy once. What it gives back makes
+// peers of it, one for each goroutine.
+func CaracalWorkers(ctx context.Context, w *workload.Workload) (func() *Peer, error) {
 	set, err := policy.Compile(ctx, Modules(w))
 	if err != nil {
 		return nil, err
 	}
+	return func() *Peer { return caracal(ctx, set) }, nil
+}
+
+func caracal(ctx context.Context, set *policy.Set) *Peer {
 	decide := func(in *policy.Input) (policy.Result, error) {
 		r := set.Evaluate(ctx, in, policy.DefaultLimits)
 		if r.EvaluationStatus != policy.StatusComplete {
@@ -40,7 +54,7 @@ func Caracal(ctx context.Context, w *workload.Workload) (*Peer, error) {
 			}
 			return appendResult(dst, r)
 		},
-	}, nil
+	}
 }
 
 // Modules are a workload's modules as a policy set has them.

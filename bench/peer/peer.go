@@ -26,8 +26,18 @@ type Peer struct {
 // New prepares all peers that have the workload's policy: this project's
 // engine comes first.
 func New(ctx context.Context, w *workload.Workload) ([]*Peer, error) {
+	return prepare(ctx, w, Caracal, OPA, Cedar, Go)
+}
+
+// NewPair prepares this project's engine and the function written by hand, which
+// are soon there for any number of rules.
+func NewPair(ctx context.Context, w *workload.Workload) ([]*Peer, error) {
+	return prepare(ctx, w, Caracal, Go)
+}
+
+func prepare(ctx context.Context, w *workload.Workload, all ...func(context.Context, *workload.Workload) (*Peer, error)) ([]*Peer, error) {
 	var peers []*Peer
-	for _, make := range []func(context.Context, *workload.Workload) (*Peer, error){Caracal, OPA, Cedar, Go} {
+	for _, make := range all {
 		p, err := make(ctx, w)
 		if errors.Is(err, errNoPolicy) {
 			continue

@@ -53,7 +53,7 @@ func (r *Report) WritePage(file, plots string) error {
 		}
 	}
 	for _, group := range r.Groups() {
-		fmt.Fprintf(&b, "\n## %s\n\n| Workload | What | Peer | Metric | Median | Least | Most |\n|---|---|---|---|---|---|---|\n", strings.ToUpper(group[:1])+group[1:])
+		fmt.Fprintf(&b, "\n## %s\n\nMeasured by `%s`.\n\n| Workload | What | Peer | Metric | Median | Least | Most |\n|---|---|---|---|---|---|---|\n", strings.ToUpper(group[:1])+group[1:], r.Commands[group])
 		for _, row := range r.Of(group) {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", row.Workload, row.What, row.Peer, row.Metric,
 				Show(row.Median, row.Unit), Show(row.Min, row.Unit), Show(row.Max, row.Unit))
@@ -68,7 +68,7 @@ func (r *Report) ratios() string {
 	b.WriteString("| Ratio | Measured | Target | Met | How |\n|---|---|---|---|---|\n")
 	for _, t := range Targets {
 		if value, ok := r.Ratios[t.Key]; ok {
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", t.Key, number(value), t.goal(), yes(*r.Targets[t.Key].Met), t.What)
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", t.Key, number(value), t.Wanted(), yes(r.Targets[t.Key].Met), r.Targets[t.Key].What)
 		}
 	}
 	return b.String()
@@ -86,6 +86,12 @@ func (m Machine) String() string {
 	parts = append(parts, m.OS+"/"+m.Arch)
 	if m.Kernel != "" {
 		parts = append(parts, "kernel "+m.Kernel)
+	}
+	if m.FileSystem != "" {
+		parts = append(parts, m.FileSystem)
+	}
+	if m.Load >= 0.5 {
+		parts = append(parts, fmt.Sprintf("a load average of %.1f beforehand", m.Load))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -36,7 +36,26 @@ func (r *Report) plots() []plot {
 	}
 	bars("evaluate.svg", "Evaluate workload A, input parsed before (µs, less is better)", "in process", "A", "evaluate", "time", 1000)
 	bars("bytes.svg", "Workload A from bytes to bytes (µs, less is better)", "in process", "A", "bytes to bytes", "time", 1000)
+	bars("http.svg", "Decisions over HTTP, workload A, at saturation (thousands a second, more is better)", "http, saturated", "A", "decide", "rate", 1000)
+	for i, latencies := range r.Latencies {
+		plots = append(plots, plot{fmt.Sprintf("latency-%d.svg", i+1), latencies.Title, latencies.draw})
+	}
 	return plots
+}
+
+// draw draws distributions as lines over the quantiles.
+func (c Curves) draw() (*charts.Painter, error) {
+	var names, labels []string
+	var values [][]float64
+	for _, curve := range c.Curves {
+		names, values = append(names, curve.Name), append(values, curve.Values)
+	}
+	for _, q := range Quantiles {
+		labels = append(labels, fmt.Sprintf("%g%%", q))
+	}
+	return charts.LineRender(values, charts.SVGOutputOptionFunc(), charts.DimensionsOptionFunc(800, 400), charts.TitleTextOptionFunc(c.Title),
+		charts.LegendOptionFunc(charts.LegendOption{SeriesNames: names, Offset: charts.OffsetStr{Top: "30"}}), charts.XAxisLabelsOptionFunc(labels),
+		legible, func(o *charts.ChartOption) { o.ValueFormatter = number })
 }
 
 // legible keeps text readable on a dark page too.

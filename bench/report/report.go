@@ -3,6 +3,7 @@ package report
 
 import (
 	"cmp"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -40,8 +41,10 @@ type Report struct {
 	Started time.Time `json:"started"`
 	Seconds float64   `json:"seconds"`
 	Quick   bool      `json:"quick"`
-	Command string    `json:"command"`
-	Machine Machine   `json:"machine"`
+	// Command made the whole run, Commands makes each group of rows again.
+	Command  string            `json:"command"`
+	Commands map[string]string `json:"commands"`
+	Machine  Machine           `json:"machine"`
 	// Versions of Go and of the modules that were compared.
 	Versions map[string]string `json:"versions"`
 	Rows     []*Row            `json:"rows"`
@@ -49,6 +52,8 @@ type Report struct {
 	Ratios map[string]float64 `json:"ratios"`
 	// Targets say what each ratio should be.
 	Targets map[string]Target `json:"targets"`
+	// Latencies are distributions of what was asked at fixed rates.
+	Latencies []Curves `json:"latencies,omitempty"`
 	// Notes are what a reader has to know of how this run was made.
 	Notes []string `json:"notes"`
 
@@ -63,13 +68,17 @@ type Machine struct {
 	Model      string `json:"model,omitempty"`
 	Kernel     string `json:"kernel,omitempty"`
 	MemoryMB   int    `json:"memory_mb,omitempty"`
+	// Load is the load average of the minute before the run: what else ran.
+	Load float64 `json:"load"`
+	// FileSystem is the type of that on which stores and spools are.
+	FileSystem string `json:"file_system,omitempty"`
 }
 
 // New begins the report of a run.
 func New(command string, quick bool) *Report {
 	r := &Report{
 		Started: time.Now().UTC(), Quick: quick, Command: command, Machine: machine(), Versions: map[string]string{"go": runtime.Version()},
-		Rows: []*Row{}, Ratios: map[string]float64{}, Targets: map[string]Target{}, Notes: []string{}, index: map[Key]*Row{},
+		Rows: []*Row{}, Commands: map[string]string{}, Ratios: map[string]float64{}, Targets: map[string]Target{}, Notes: []string{}, index: map[Key]*Row{},
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
@@ -85,6 +94,21 @@ func New(command string, quick bool) *Report {
 		}
 	}
 	return r
+}
+
+// Quantiles are those of Curve, in percent.
+var Quantiles = []float64{10, 25, 50, 75, 90, 95, 99, 99.5, 99.9}
+
+// Curve is a distribution of latencies: Values, in ms, are at Quantiles.
+type Curve struct {
+	Name   string    `json:"name"`
+	Values []float64 `json:"values"`
+}
+
+// Curves are distributions that belong together.
+type Curves struct {
+	Title  string  `json:"title"`
+	Curves []Curve `json:"curves"`
 }
 
 // Add adds one sample.
@@ -107,8 +131,24 @@ func (r *Report) Note(text string) {
 	}
 }
 
+// MadeBy names the command that measures again what has none yet.
+func (r *Report) MadeBy(command string) {
+	for _, group := range r.Groups() {
+		if r.Commands[group] == "" {
+			r.Commands[group] = command
+		}
+	}
+}
+
 // Row finds a row, nil where there is none.
 func (r *Report) Row(k Key) *Row { return r.index[k] }
+
+// Quantile is the smallest sample that a share q, 0 to 1, of the samples do not
+// exceed.
+func (r *Row) Quantile(q float64) float64 {
+	sorted := slices.Sorted(slices.Values(r.Samples))
+	return sorted[min(max(int(math.Ceil(q*float64(len(sorted))))-1, 0), len(sorted)-1)]
+}
 
 // Quotient is the median over the rounds of a's sample divided by b's of the
 // same round; samples of one round were taken one soon after the other.

@@ -21,25 +21,36 @@ func (r *Report) WriteText(w io.Writer) error {
 	fmt.Fprintln(t, "ratio\tmeasured\ttarget\tmet")
 	for _, target := range Targets {
 		if value, ok := r.Ratios[target.Key]; ok {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", target.Key, number(value), target.goal(), yes(*r.Targets[target.Key].Met))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", target.Key, number(value), target.Wanted(), yes(r.Targets[target.Key].Met))
 		}
 	}
-	for _, note := range r.Notes {
-		fmt.Fprintf(t, "\n%s", note)
+	if err := t.Flush(); err != nil {
+		return err
 	}
-	fmt.Fprintln(t)
-	return t.Flush()
+	for _, note := range r.Notes {
+		if _, err := fmt.Fprintf(w, "\n%s\n", note); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (t Target) goal() string {
-	if t.Better == "higher" {
+// Wanted is the goal for people: a bound and its direction.
+func (t Target) Wanted() string {
+	switch t.Better {
+	case "":
+		return "none"
+	case "higher":
 		return "≥ " + number(t.Goal)
 	}
 	return "≤ " + number(t.Goal)
 }
 
-func yes(met bool) string {
-	if met {
+func yes(met *bool) string {
+	switch {
+	case met == nil:
+		return "–"
+	case *met:
 		return "yes"
 	}
 	return "no"

@@ -1,0 +1,116 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caracalai/caracald/admin"
+	"github.com/caracalai/caracald/admin/store/sqlite"
+	"github.com/caracalai/caracald/audit"
+	"github.com/caracalai/caracald/telemetry"
+)
+
+// Admin configures the role admin.
+type Admin struct {
+	// Dir is an empty directory for its store.
+	Dir string `json:"dir"`
+	// Batches says what becomes of audit batches.
+	Batches Batches `json:"batches"`
+}
+
+// Batches says what becomes of the audit batches that daemons send.
+type Batches string
+
+const (
+	// BatchesStored is what the control plane does.
+	BatchesStored Batches = "stored"
+	// BatchesDiscarded accepts them unread: the work of a control plane on
+	// another machine is not to be done by the processors that are measured.
+	BatchesDiscarded Batches = "discarded"
+	// BatchesRefused leaves all records with the daemon.
+	BatchesRefused Batches = "refused"
+)
+
+// administrator is the token of the role admin.
+const administrator = "bench-administrator-token"
+
+// adminServer is the real control plane over an embedded store.
+func adminServer(ctx context.Context, config json.RawMessage, ready func(Ready) error) (err error) {
+	cfg, err := read[Admin](config)
+	if err != nil {
+		return err
+	}
+	observed, err := telemetry.Start(ctx, "caracal-admin", "bench")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, observed.Stop(context.WithoutCancel(ctx))) }()
+	st, err := sqlite.Open(ctx, cfg.Dir, sqlite.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	keys, err := admin.LoadOrCreateKeys(ctx, st, time.Now())
+	if err != nil {
+		return err
+	}
+	server, err := admin.New(ctx, admin.Config{Store: st, Keys: keys, BootstrapToken: administrator, Version: "bench",
+		Metrics: observed.Metrics, MeterProvider: observed.Meters, TracerProvider: observed.Tracers})
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Handler: batches(cfg.Batches, server.Handler()), ReadHeaderTimeout: 10 * time.Second}
+	var g errgroup.Group
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	g.Go(func() error { return server.Run(running) })
+	g.Go(func() error {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	if err = ready(Ready{Addr: l.Addr().String(), Token: administrator, Trust: keys.Roots[0]}); err == nil {
+		<-ctx.Done()
+	}
+	stop()
+	return errors.Join(err, s.Close(), g.Wait())
+}
+
+// batches answers audit batches in the place of the control plane, unless they
+// are to be stored.
+func batches(what Batches, rest http.Handler) http.Handler {
+	if what == BatchesStored {
+		return rest
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", rest)
+	mux.HandleFunc("POST /v1/audit/batches", func(w http.ResponseWriter, r *http.Request) {
+		data, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		h, err := audit.DecodeBatchHeader(data)
+		switch {
+		case err != nil:
+			w.WriteHeader(http.StatusBadRequest)
+		case what == BatchesRefused:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(map[string]uint64{"next_offset": h.First + uint64(h.Count)})
+		}
+	})
+	return mux
+}
