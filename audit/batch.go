@@ -72,7 +72,11 @@ func (l BatchLimits) withDefaults() BatchLimits {
 	return l
 }
 
-var compressor = sync.OnceValues(func() (*zstd.Encoder, error) { return zstd.NewWriter(nil) })
+// compressor is quick rather than thorough: records are so much alike that the rest
+// makes no difference to their size.
+var compressor = sync.OnceValues(func() (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+})
 
 var decompressor = sync.OnceValues(func() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true))
@@ -115,8 +119,32 @@ func encodeBatch(dst []byte, daemonID string, b Batch) ([]byte, error) {
 	if b.Hash != ([32]byte{}) && b.Hash != c.hash {
 		return nil, fmt.Errorf("%w: the records do not lead to the batch's hash", ErrChain)
 	}
-	if len(payload) > math.MaxInt32 {
-		return nil, fmt.Errorf("%d bytes of records: %w", len(payload), ErrLimit)
+	return appendBatch(dst, daemonID, epoch, EncodedBatch{First: b.First, Count: len(records), PrevHash: b.PrevHash, Hash: c.hash, payload: payload})
+}
+
+// Append appends the batch to dst as it goes over the wire. ErrFormat: the daemon id
+// is empty, over 128 bytes or not UTF-8. ErrLimit: no records, or too large.
+func (b *EncodedBatch) Append(dst []byte, daemonID string) ([]byte, error) {
+	epoch, err := parseEpoch(b.Epoch)
+	if err == nil && !validDaemonID(daemonID) {
+		err = fmt.Errorf("daemon id: %w", ErrFormat)
+	}
+	if err == nil && b.Count == 0 {
+		err = fmt.Errorf("no records: %w", ErrLimit)
+	}
+	var out []byte
+	if err == nil {
+		out, err = appendBatch(dst, daemonID, epoch, *b)
+	}
+	if err != nil {
+		return dst, fmt.Errorf("encoding an audit batch: %w", err)
+	}
+	return out, nil
+}
+
+func appendBatch(dst []byte, daemonID string, epoch uuid.UUID, b EncodedBatch) ([]byte, error) {
+	if len(b.payload) > math.MaxInt32 {
+		return nil, fmt.Errorf("%d bytes of records: %w", len(b.payload), ErrLimit)
 	}
 	z, err := compressor()
 	if err != nil {
@@ -126,7 +154,7 @@ func encodeBatch(dst []byte, daemonID string, b Batch) ([]byte, error) {
 	dst = append(dst, make([]byte, batchHeaderBytes)...)
 	dst = append(dst, daemonID...)
 	body := len(dst)
-	dst = z.EncodeAll(payload, dst)
+	dst = z.EncodeAll(b.payload, dst)
 	h := dst[start:]
 	copy(h, batchMagic)
 	h[8], h[9] = batchVersion, batchCodecZstd
@@ -134,9 +162,9 @@ func encodeBatch(dst []byte, daemonID string, b Batch) ([]byte, error) {
 	copy(h[16:], epoch[:])
 	binary.BigEndian.PutUint64(h[32:], b.First)
 	copy(h[40:], b.PrevHash[:])
-	copy(h[72:], c.hash[:])
-	binary.BigEndian.PutUint32(h[104:], uint32(len(records)))
-	binary.BigEndian.PutUint32(h[108:], uint32(len(payload)))
+	copy(h[72:], b.Hash[:])
+	binary.BigEndian.PutUint32(h[104:], uint32(b.Count))
+	binary.BigEndian.PutUint32(h[108:], uint32(len(b.payload)))
 	binary.BigEndian.PutUint32(h[112:], uint32(len(dst)-body))
 	binary.BigEndian.PutUint32(h[116:], headerChecksum(h))
 	return dst, nil

@@ -121,7 +121,10 @@ type frameBuffer struct {
 // readFrame reads the frame at pos of a file of the given size. The records
 // lie in buf. The error is errFrame when no whole frame is there, ErrChain when a
 // whole frame's records do not lead from its prev to its hash, or that of reading.
-func readFrame(r io.ReaderAt, pos, size int64, buf *frameBuffer) (h frameHeader, records [][]byte, err error) {
+//
+// checked says that the chain was followed before, when the frame was written or the
+// spool opened: the checksums tell whether the disk has kept it.
+func readFrame(r io.ReaderAt, pos, size int64, buf *frameBuffer, checked bool) (h frameHeader, records [][]byte, err error) {
 	h, err = readFrameHeader(r, pos, size)
 	if err != nil {
 		return h, nil, err
@@ -145,6 +148,9 @@ func readFrame(r io.ReaderAt, pos, size int64, buf *frameBuffer) (h frameHeader,
 	records, err = splitRecords(payload, h.count)
 	if err != nil {
 		return h, nil, errFrame
+	}
+	if checked {
+		return h, records, nil
 	}
 	if err := VerifyChain(h.prev, h.first, records, h.hash); err != nil {
 		return h, nil, err
@@ -221,7 +227,7 @@ func findFrame(r io.ReaderAt, pos, size int64, min uint64) (int64, error) {
 			at := pos + int64(from+i)
 			h, err := readFrameHeader(r, at, size)
 			if err == nil && h.first >= min {
-				_, _, err = readFrame(r, at, size, &room)
+				_, _, err = readFrame(r, at, size, &room, false)
 			}
 			switch {
 			case err == nil && h.first >= min, errors.Is(err, ErrChain):

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -110,16 +111,63 @@ func (r *spoolReader) open(d disk, name string) error {
 	return nil
 }
 
-// Next returns the records that follow the acknowledged offset, at least one
-// and, where more than one, at most maxRecords with at most maxBytes of encoded
-// records together (zero or less: 4096 records, 4 MiB). It waits until there is
+// EncodedBatch is a run of consecutive records as the spool has them: what a
+// daemon sends on without looking into it.
+type EncodedBatch struct {
+	// Epoch is the UUIDv7 of the numbering.
+	Epoch string
+	// First is the offset of the first record, Count how many there are.
+	First uint64
+	Count int
+	// PrevHash is the chain's hash before the first record, Hash after the last.
+	PrevHash, Hash [32]byte
+	// payload is the records, each after its length, as on the wire.
+	payload []byte
+}
+
+// Next is the offset after the last record, which is what Ack takes.
+func (b *EncodedBatch) Next() uint64 { return b.First + uint64(b.Count) }
+
+// Decode gives the batch with its records. ErrFormat: one of them is none.
+func (b *EncodedBatch) Decode() (Batch, error) {
+	raw, err := splitRecords(b.payload, b.Count)
+	if err != nil {
+		return Batch{}, err
+	}
+	out := Batch{Epoch: b.Epoch, First: b.First, PrevHash: b.PrevHash, Hash: b.Hash, raw: raw}
+	for _, one := range raw {
+		r, err := DecodeRecord(one)
+		if err != nil {
+			return Batch{}, fmt.Errorf("offset %d: %w", out.Next(), err)
+		}
+		out.Records = append(out.Records, r)
+	}
+	return out, nil
+}
+
+// Next is NextEncoded with the records decoded.
+func (s *Spool) Next(ctx context.Context, maxRecords, maxBytes int) (Batch, error) {
+	var b EncodedBatch
+	if err := s.NextEncoded(ctx, &b, maxRecords, maxBytes); err != nil {
+		return Batch{}, err
+	}
+	out, err := b.Decode()
+	if err != nil {
+		return Batch{}, fmt.Errorf("reading the audit spool: %w", err)
+	}
+	return out, nil
+}
+
+// NextEncoded puts the records that follow the acknowledged offset into b, whose room
+// it uses again: at least one and, where more than one, at most maxRecords with at
+// most maxBytes of encoded records together (zero or less: 4096 records, 4 MiB). It waits until there is
 // one, the context ends or the spool is closed (ErrClosed). Without an Ack it
 // returns the same records again. Nothing is returned that is not durable,
 // whatever the spool's durability.
 //
 // A batch ends before offsets that cannot be read, and the batch after that has
 // a First beyond the acknowledged offset.
-func (s *Spool) Next(ctx context.Context, maxRecords, maxBytes int) (Batch, error) {
+func (s *Spool) NextEncoded(ctx context.Context, b *EncodedBatch, maxRecords, maxBytes int) error {
 	if maxRecords <= 0 {
 		maxRecords = defaultBatchRecords
 	}
@@ -132,18 +180,17 @@ func (s *Spool) Next(ctx context.Context, maxRecords, maxBytes int) (Batch, erro
 		notify, closing, ready := s.notify, s.closing, s.next > s.acked
 		s.mu.Unlock()
 		if closing {
-			return Batch{}, ErrClosed
+			return ErrClosed
 		}
 		if err := ctx.Err(); err != nil {
-			return Batch{}, fmt.Errorf("waiting for audit records: %w", err)
+			return fmt.Errorf("waiting for audit records: %w", err)
 		}
 		if ready {
-			b, err := s.read(maxRecords, maxBytes)
-			if err != nil {
-				return Batch{}, fmt.Errorf("reading the audit spool: %w", err)
+			if err := s.read(b, maxRecords, maxBytes); err != nil {
+				return fmt.Errorf("reading the audit spool: %w", err)
 			}
-			if len(b.Records) > 0 {
-				return b, nil
+			if b.Count > 0 {
+				return nil
 			}
 		}
 		select {
@@ -154,24 +201,25 @@ func (s *Spool) Next(ctx context.Context, maxRecords, maxBytes int) (Batch, erro
 }
 
 // read gathers a batch, empty when no record can be read yet.
-func (s *Spool) read(maxRecords, maxBytes int) (Batch, error) {
+func (s *Spool) read(b *EncodedBatch, maxRecords, maxBytes int) error {
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	s.mu.Lock()
 	closing := s.closing
 	s.mu.Unlock()
 	if closing {
-		return Batch{}, ErrClosed // nothing may be opened any more
+		return ErrClosed // nothing may be opened any more
 	}
 	if err := s.syncForReading(); err != nil {
-		return Batch{}, err
+		return err
 	}
 	s.mu.Lock()
 	segments := append([]segment(nil), s.segments...)
 	acked, durable := s.acked, s.synced
 	s.mu.Unlock()
 
-	g := gathering{batch: Batch{Epoch: s.epoch.String()}, acked: acked, records: maxRecords, bytes: maxBytes}
+	*b = EncodedBatch{Epoch: s.epoch.String(), payload: b.payload[:0]}
+	g := gathering{EncodedBatch: b, acked: acked, records: maxRecords, bytes: maxBytes}
 	from := s.startOf(segments, acked)
 	started := false
 	for i, seg := range segments {
@@ -190,35 +238,28 @@ func (s *Spool) read(maxRecords, maxBytes int) (Batch, error) {
 			continue
 		}
 		if err := s.reader.open(s.disk, seg.name); err != nil {
-			return Batch{}, err
+			return err
 		}
-		w := walk{r: s.reader.file, size: seg.size, limit: limit, at: at, buf: &s.reader.buf}
+		w := walk{r: s.reader.file, size: seg.size, limit: limit, at: at, buf: &s.reader.buf, checked: true}
 		full, err := s.gatherSegment(&g, &w, seg.name)
 		if err != nil {
-			return Batch{}, err
+			return err
 		}
 		if full {
 			break
 		}
 	}
-	if len(g.batch.raw) > 0 && g.batch.First > acked {
+	if b.Count > 0 && b.First > acked {
 		s.mu.Lock()
-		s.addHole(acked, g.batch.First)
+		s.addHole(acked, b.First)
 		s.mu.Unlock()
 	}
-	for _, raw := range g.batch.raw {
-		r, err := DecodeRecord(raw)
-		if err != nil {
-			return Batch{}, fmt.Errorf("offset %d: %w", g.batch.Next(), err)
-		}
-		g.batch.Records = append(g.batch.Records, r)
-	}
-	return g.batch, nil
+	return nil
 }
 
 // gathering is a batch in the making.
 type gathering struct {
-	batch          Batch
+	*EncodedBatch
 	acked          uint64
 	records, bytes int
 }
@@ -237,7 +278,7 @@ func (s *Spool) gatherSegment(g *gathering, w *walk, name string) (full bool, er
 		if h.next() <= g.acked {
 			continue
 		}
-		if len(g.batch.raw) == 0 {
+		if g.Count == 0 {
 			s.reader.start = cursor{name, before}
 		}
 		took, full := g.add(h, records)
@@ -255,31 +296,48 @@ func (s *Spool) gatherSegment(g *gathering, w *walk, name string) (full bool, er
 // add appends the records of a frame. took tells whether all of them are in,
 // full that the batch takes no more.
 func (g *gathering) add(h frameHeader, records [][]byte) (took, full bool) {
-	b := &g.batch
-	next := b.First + uint64(len(b.raw))
+	next := g.First + uint64(g.Count)
 	switch {
-	case len(b.raw) == 0:
+	case g.Count == 0:
 		c := chain{offset: h.first, hash: h.prev}
 		for c.offset < g.acked {
 			c.add(records[0])
 			records = records[1:]
 		}
-		b.First, b.PrevHash, b.Hash = c.offset, c.hash, c.hash
-	case h.first != next || h.prev != b.Hash:
+		g.First, g.PrevHash, g.Hash = c.offset, c.hash, c.hash
+	case h.first != next || h.prev != g.Hash:
 		return false, true
 	}
-	c := chain{offset: b.First + uint64(len(b.raw)), hash: b.Hash}
+	size := 0
 	for _, r := range records {
-		if len(b.raw) > 0 && (len(b.raw) >= g.records || len(r) > g.bytes) {
-			b.Hash = c.hash
+		size += len(r)
+	}
+	if whole := g.Count+len(records) <= g.records && size <= g.bytes; whole {
+		for _, r := range records {
+			g.take(r)
+		}
+		g.Hash = h.hash
+		return true, g.Count >= g.records
+	}
+	c := chain{offset: g.Next(), hash: g.Hash}
+	for _, r := range records {
+		if g.Count > 0 && (g.Count >= g.records || len(r) > g.bytes) {
+			g.Hash = c.hash
 			return false, true
 		}
-		g.bytes -= len(r)
-		b.raw = append(b.raw, append([]byte(nil), r...)) // the walk reuses its buffer
+		g.take(r)
 		c.add(r)
 	}
-	b.Hash = c.hash
-	return true, len(b.raw) >= g.records
+	g.Hash = c.hash
+	return true, g.Count >= g.records
+}
+
+// take appends one record.
+func (g *gathering) take(r []byte) {
+	g.bytes -= len(r)
+	g.payload = binary.BigEndian.AppendUint32(g.payload, uint32(len(r)))
+	g.payload = append(g.payload, r...)
+	g.Count++
 }
 
 // startOf is the latest frame boundary known to be at or before an offset.

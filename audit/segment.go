@@ -147,6 +147,8 @@ type walk struct {
 	limit uint64
 	at    position
 	buf   *frameBuffer
+	// checked is passed to readFrame.
+	checked bool
 }
 
 // next returns the next whole frame and its records, valid until the next
@@ -157,7 +159,7 @@ type walk struct {
 func (w *walk) next() (h frameHeader, records [][]byte, damaged bool, err error) {
 	pos := w.at.pos
 	for pos < w.size && w.at.offset < w.limit {
-		h, records, err = readFrame(w.r, pos, w.size, w.buf)
+		h, records, err = readFrame(w.r, pos, w.size, w.buf, w.checked)
 		if err == nil && h.first < w.at.offset {
 			err = errFrame // the bytes of an older frame
 		}

@@ -31,6 +31,7 @@ func (d *Daemon) ship(ctx context.Context) {
 	defer stop()
 	pause := d.pause()
 	most := shipRecords
+	var b audit.EncodedBatch
 	for {
 		next := ctx
 		if ctx.Err() != nil { // draining: only what is there already
@@ -39,11 +40,11 @@ func (d *Daemon) ship(ctx context.Context) {
 			}
 			next = drain
 		}
-		b, err := d.spool.Next(next, most, shipBytes)
+		err := d.spool.NextEncoded(next, &b, most, shipBytes)
 		if err == nil {
-			if most, err = d.shipBatch(drain, b); err == nil {
+			if most, err = d.shipBatch(drain, &b); err == nil {
 				pause.Reset()
-				if len(b.Records) < shipRecords/2 && most == shipRecords {
+				if b.Count < shipRecords/2 && most == shipRecords {
 					sleep(ctx, shipPause)
 				}
 				continue
@@ -56,7 +57,7 @@ func (d *Daemon) ship(ctx context.Context) {
 			continue
 		}
 		wait := pause.NextBackOff()
-		d.log.Warn("audit could not be shipped", "records", len(b.Records), "error", err, "again_in", wait)
+		d.log.Warn("audit could not be shipped", "records", b.Count, "error", err, "again_in", wait)
 		if !sleep(drain, wait) {
 			return
 		}
@@ -65,9 +66,9 @@ func (d *Daemon) ship(ctx context.Context) {
 
 // shipBatch sends a batch and acknowledges what was taken. It tells how many
 // records the next one is to have at most.
-func (d *Daemon) shipBatch(ctx context.Context, b audit.Batch) (most int, err error) {
+func (d *Daemon) shipBatch(ctx context.Context, b *audit.EncodedBatch) (most int, err error) {
 	most = shipRecords
-	data, err := audit.EncodeBatch(nil, d.id, b)
+	data, err := b.Append(nil, d.id)
 	if err != nil {
 		return most, fmt.Errorf("encoding a batch: %w", err)
 	}
@@ -82,7 +83,7 @@ func (d *Daemon) shipBatch(ctx context.Context, b audit.Batch) (most int, err er
 	case r != nil && r.status == http.StatusConflict:
 		// The admin side has other records at these offsets, or before them;
 		// sending these again changes nothing.
-		return most, d.giveUp(b, gapMismatch, err)
+		return most, d.decodeAndGiveUp(b, gapMismatch, err)
 	case r != nil && r.status == http.StatusForbidden:
 		return d.sortOut(b, err)
 	case err != nil:
@@ -108,7 +109,11 @@ func (d *Daemon) shipBatch(ctx context.Context, b audit.Batch) (most int, err er
 // the token perhaps does not reach, must not hold up all behind it. So the batch
 // is cut where records of served zones and others meet, and what is of others
 // and refused by itself is counted as a gap. Records of served zones stay.
-func (d *Daemon) sortOut(b audit.Batch, cause error) (most int, err error) {
+func (d *Daemon) sortOut(encoded *audit.EncodedBatch, cause error) (most int, err error) {
+	b, err := encoded.Decode()
+	if err != nil {
+		return shipRecords, err
+	}
 	foreign := func(r audit.Record) bool { return !d.known(r.ZoneID) }
 	run := slices.IndexFunc(b.Records, func(r audit.Record) bool { return foreign(r) != foreign(b.Records[0]) })
 	switch {
@@ -125,6 +130,14 @@ func (d *Daemon) sortOut(b audit.Batch, cause error) (most int, err error) {
 func (d *Daemon) known(zone string) bool {
 	_, ok := (*d.zones.Load())[zone]
 	return ok
+}
+
+func (d *Daemon) decodeAndGiveUp(encoded *audit.EncodedBatch, reason string, cause error) error {
+	b, err := encoded.Decode()
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	return d.giveUp(b, reason, cause)
 }
 
 // giveUp counts the records of a batch as gaps and passes them. A gap of a zone
