@@ -34,21 +34,44 @@ var pendings = sync.Pool{New: func() any { return &pending{done: make(chan error
 // or refused another before and was not well since; the record may or may not
 // be read back later, but it was not made durable. ErrFormat and ErrLimit: see
 // AppendRecord. ErrClosed.
-func (s *Spool) Append(r *Record) error {
+func (s *Spool) Append(r *Record) error { return s.Start(r).Wait() }
+
+// Appending is a record on its way to the disk.
+type Appending struct {
+	p   *pending
+	err error
+}
+
+// Start is the beginning of an Append: the record is taken, and Wait, which has to
+// follow, once, ends it. Of several that one caller starts before it waits, many
+// share one write and one fsync. Nothing of r is kept.
+func (s *Spool) Start(r *Record) Appending {
 	p := pendings.Get().(*pending)
-	defer func() {
-		if cap(p.buf) <= maxPooledBytes {
-			pendings.Put(p)
-		}
-	}()
 	var err error
-	if p.buf, err = AppendRecord(p.buf[:0], r); err != nil {
-		return err
+	if p.buf, err = AppendRecord(p.buf[:0], r); err == nil {
+		err = s.enqueue(p)
 	}
-	if err := s.enqueue(p); err != nil {
-		return err
+	if err != nil {
+		p.release()
+		return Appending{err: err}
 	}
-	return <-p.done
+	return Appending{p: p}
+}
+
+// Wait returns when the record is durable, or with the errors of Append.
+func (a Appending) Wait() error {
+	if a.p == nil {
+		return a.err
+	}
+	err := <-a.p.done
+	a.p.release()
+	return err
+}
+
+func (p *pending) release() {
+	if cap(p.buf) <= maxPooledBytes {
+		pendings.Put(p)
+	}
 }
 
 func (s *Spool) enqueue(p *pending) error {

@@ -15,22 +15,29 @@ type answer struct {
 	problem *problem
 }
 
-// decideAll decides inputs side by side and keeps their order.
+// decideAll decides inputs on every processor and keeps their order. The records of
+// all are under way before the first is waited for, so that they share a write.
 func (d *Daemon) decideAll(rq *request, inputs []jsontext.Value) []answer {
 	answers := make([]answer, len(inputs))
-	d.sideBySide(rq, len(inputs),
-		func(i int) { answers[i].decided, answers[i].problem = d.decide(rq, inputs[i]) },
-		func(i int, p *problem) { answers[i] = answer{problem: p} })
+	begun := make([]deciding, len(inputs))
+	d.sideBySide(rq, len(inputs), runtime.GOMAXPROCS(0),
+		func(i int) { begun[i], answers[i].problem = d.begin(rq, inputs[i]) },
+		func(i int, p *problem) { answers[i].problem = p })
+	for i := range answers {
+		if answers[i].problem == nil {
+			answers[i].problem = d.settle(&begun[i])
+			answers[i].decided = begun[i].decided
+		}
+	}
 	return answers
 }
 
-// sideBySide calls one for 0 to n-1, several at a time: that they are in flight
-// together also lets their records share one fsync. A panic, which would end
+// sideBySide calls one for 0 to n-1, some at a time. A panic, which would end
 // the whole process here, is given to crashed instead.
-func (d *Daemon) sideBySide(rq *request, n int, one func(i int), crashed func(i int, p *problem)) {
+func (d *Daemon) sideBySide(rq *request, n, atOnce int, one func(i int), crashed func(i int, p *problem)) {
 	var next atomic.Int64
 	var work sync.WaitGroup
-	for range min(n, max(16, 4*runtime.GOMAXPROCS(0))) {
+	for range min(n, atOnce) {
 		work.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				func() {

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/policy"
 )
 
@@ -31,50 +32,81 @@ type decided struct {
 // inputs are what inputs are read into.
 var inputs = sync.Pool{New: func() any { return new(policy.Input) }}
 
+// deciding is a decision whose record is on its way to the disk.
+type deciding struct {
+	decided
+	zone  *zone
+	start time.Time
+	// record is the audit's part, with which settle ends.
+	record audit.Appending
+	ctx    context.Context
+	span   trace.Span
+}
+
 // decide answers one input. The problem is a refusal, in which case there was
 // no decision. The record is as durable as configured when it returns. raw is
 // not kept.
 func (d *Daemon) decide(rq *request, raw []byte) (decided, *problem) {
-	start := time.Now()
+	out, p := d.begin(rq, raw)
+	if p == nil {
+		p = d.settle(&out)
+	}
+	return out.decided, p
+}
+
+// begin decides one input and hands the record to the spool; settle has to follow
+// where there is no problem. raw is not kept.
+func (d *Daemon) begin(rq *request, raw []byte) (out deciding, p *problem) {
+	out.start = time.Now()
 	if len(raw) > d.cfg.MaxInputBytes {
-		return decided{}, refuse(fasthttp.StatusRequestEntityTooLarge, "payload_too_large", "the input has %d bytes; at most %d are accepted", len(raw), d.cfg.MaxInputBytes)
+		return out, refuse(fasthttp.StatusRequestEntityTooLarge, "payload_too_large", "the input has %d bytes; at most %d are accepted", len(raw), d.cfg.MaxInputBytes)
 	}
 	now := d.cfg.Now()
-	ctx := d.serving
+	out.ctx = d.serving
 	if rq.span.IsSampled() {
-		var span trace.Span
-		ctx, span = d.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, rq.span), "caracal.decide", trace.WithSpanKind(trace.SpanKindServer))
-		defer span.End()
+		out.ctx, out.span = d.tracer.Start(trace.ContextWithRemoteSpanContext(out.ctx, rq.span), "caracal.decide", trace.WithSpanKind(trace.SpanKindServer))
+		defer func() {
+			if p != nil {
+				out.span.End()
+			}
+		}()
 	}
 	in := inputs.Get().(*policy.Input)
 	defer func() {
 		in.Release()
 		inputs.Put(in)
 	}()
-	var out decided
-	z, snap, err := d.read(raw, in)
-	if err != nil {
-		return decided{}, refuse(fasthttp.StatusBadRequest, "invalid_input", "%v", err)
+	var err error
+	if out.zone, out.snap, err = d.read(raw, in); err != nil {
+		return out, refuse(fasthttp.StatusBadRequest, "invalid_input", "%v", err)
 	}
-	if out.snap = snap; snap == nil {
+	if out.snap == nil {
 		out.snap = unloaded(strings.Clone(in.ZoneID())) // the id is the caller's
 	}
 	// From here on everything hangs off the snapshot, whatever is swapped meanwhile.
-	out.Answer = d.evaluate(ctx, out.snap, in, now)
+	out.Answer = d.evaluate(out.ctx, out.snap, in, now)
 	out.id.make()
-	if p := d.record(rq, &out, raw, now); p != nil {
-		return decided{}, p
+	out.record, p = d.startRecord(rq, &out.decided, raw, now)
+	return out, p
+}
+
+// settle waits until the record is durable. The problem is that it could not be
+// kept, in which case there was no decision.
+func (d *Daemon) settle(out *deciding) *problem {
+	if out.span != nil {
+		out.span.SetAttributes(attribute.String("caracal.zone", out.snap.pointer.ZoneID),
+			attribute.Int64("caracal.sequence", out.snap.pointer.Sequence), attribute.String("caracal.decision", out.Decision))
+		defer out.span.End()
+	}
+	if p := d.recorded(&out.decided, out.record.Wait()); p != nil {
+		return p
 	}
 	outcomes := elsewhere
-	if z != nil {
-		outcomes = z.outcomes
+	if out.zone != nil {
+		outcomes = out.zone.outcomes
 	}
-	if span := trace.SpanFromContext(ctx); span.IsRecording() {
-		span.SetAttributes(attribute.String("caracal.zone", out.snap.pointer.ZoneID),
-			attribute.Int64("caracal.sequence", out.snap.pointer.Sequence), attribute.String("caracal.decision", out.Decision))
-	}
-	d.metrics.decided(ctx, outcomes[outcome{out.Decision, out.EvaluationStatus}], time.Since(start))
-	return out, nil
+	d.metrics.decided(out.ctx, outcomes[outcome{out.Decision, out.EvaluationStatus}], time.Since(out.start))
+	return nil
 }
 
 // read reads an input, as far as the policies of its zone read it, and gives the

@@ -25,9 +25,9 @@ const (
 	gapMismatch = "chain_mismatch"
 )
 
-// record writes the audit record of a decision. The problem is that it could
-// not be kept and decisions without a record are not to be answered.
-func (d *Daemon) record(rq *request, out *decided, raw []byte, now time.Time) *problem {
+// startRecord hands the audit record of a decision to the spool. The problem is
+// that there can be none and decisions without a record are not to be answered.
+func (d *Daemon) startRecord(rq *request, out *decided, raw []byte, now time.Time) (audit.Appending, *problem) {
 	p := &out.snap.pointer
 	rec := audit.Record{
 		ID: out.id.text(), EventType: audit.EventDecision, ZoneID: p.ZoneID, RequestID: rq.id,
@@ -38,28 +38,36 @@ func (d *Daemon) record(rq *request, out *decided, raw []byte, now time.Time) *p
 	if p.PolicySetVersionID != nil {
 		rec.PolicySetID, rec.PolicySetVersionID = *p.PolicySetID, *p.PolicySetVersionID
 	}
-	err := d.fillInput(&rec, rq, out.snap, raw)
-	reason := gapRecord
-	if err == nil {
-		err = d.spool.Append(&rec)
-		switch {
-		case errors.Is(err, audit.ErrSpoolFull):
-			reason = gapFull
-		case errors.Is(err, audit.ErrSpoolFailed), errors.Is(err, audit.ErrClosed):
-			reason = gapFailed
-		}
+	if err := d.fillInput(&rec, rq, out.snap, raw); err != nil {
+		return audit.Appending{}, d.notRecorded(p.ZoneID, gapRecord, err)
 	}
-	if err == nil {
+	return d.spool.Start(&rec), nil
+}
+
+// recorded tells what becomes of a decision whose record was kept, or was not.
+func (d *Daemon) recorded(out *decided, err error) *problem {
+	switch zone := out.snap.pointer.ZoneID; {
+	case err == nil:
 		if d.unkept.Load() && d.unkept.CompareAndSwap(true, false) {
 			d.log.Info("audit records are kept again")
 		}
 		return nil
+	case errors.Is(err, audit.ErrSpoolFull):
+		return d.notRecorded(zone, gapFull, err)
+	case errors.Is(err, audit.ErrSpoolFailed), errors.Is(err, audit.ErrClosed):
+		return d.notRecorded(zone, gapFailed, err)
+	default:
+		return d.notRecorded(zone, gapRecord, err)
 	}
+}
+
+// notRecorded counts a record that could not be kept, or refuses the decision.
+func (d *Daemon) notRecorded(zone, reason string, err error) *problem {
 	if d.unkept.CompareAndSwap(false, true) {
-		d.log.Error("audit records cannot be kept", "audit_mode", string(d.cfg.AuditMode), "zone", p.ZoneID, "error", err)
+		d.log.Error("audit records cannot be kept", "audit_mode", string(d.cfg.AuditMode), "zone", zone, "error", err)
 	}
 	if d.cfg.AuditMode == AuditCount {
-		d.spool.NoteGap(p.ZoneID, 1, reason)
+		d.spool.NoteGap(zone, 1, reason)
 		return nil
 	}
 	return refuse(fasthttp.StatusServiceUnavailable, "audit_unavailable", "the audit record cannot be kept, so there is no decision")
