@@ -172,6 +172,7 @@ func (s *scope) add(l ir.Local, value ir.Operand) {
 // another value yet.
 func (s *scope) insert(l ir.Local, key, value ir.Operand, conflict *Error) {
 	k, v, to := s.operand(key), s.operand(value), s.place(l)
+	owner := s.owner // closures keep nothing of the plan alive
 	ofRules := s.owner != nil && s.owner.partial && s.owner.memoized && int(l) == s.shared-1
 	if p := s.pending[int(l)]; p != nil {
 		c := p.value.collection()
@@ -199,7 +200,7 @@ func (s *scope) insert(l ir.Local, key, value ir.Operand, conflict *Error) {
 		case !ok:
 			return failed
 		case !free && ofRules:
-			m.conflicts = append(m.conflicts, keyConflict{s.owner, m.generation, at, conflict})
+			m.conflicts = append(m.conflicts, keyConflict{owner, m.generation, at, conflict})
 		case !free:
 			return m.fail(conflict)
 		}

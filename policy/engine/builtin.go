@@ -54,7 +54,7 @@ func (s *scope) callBuiltin(x *ir.CallStmt) {
 			s.owner.impure = true
 		}
 	}
-	at := s.at(x.GetLocation(), "", nil)
+	at, called := s.at(x.GetLocation(), "", nil), x.Func
 	s.emit(func(m *machine) signal {
 		if small != nil {
 			a, b := args[0].of(m), args[1].of(m)
@@ -65,7 +65,7 @@ func (s *scope) callBuiltin(x *ir.CallStmt) {
 				}
 			}
 		}
-		return m.foreign(x.Func, impl, relation, args, to, at)
+		return m.foreign(called, impl, relation, args, to, at)
 	})
 }
 
