@@ -53,6 +53,7 @@ func newCompiled(ctx context.Context, p *program, rules int) (*compiledEngine, e
 	program, err := engine.Compile(plan, engine.Options{
 		Builtin: builtinFunc,
 		Native:  unguarded,
+		Prompt:  func(name string) bool { return prompt[name] },
 		Held:    heldBuiltin.Name,
 		Rules:   rules,
 		Fold:    newMeter(ctx, foldLimits),

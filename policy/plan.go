@@ -18,9 +18,10 @@ type Plan struct {
 	Folded []string `json:"folded"`
 	// Tables are the lookups that choose among rules by a value of the input.
 	Tables []DispatchTable `json:"tables"`
-	// Foreign are the built-ins that OPA's own code evaluates, one evaluation of
-	// which takes a goroutine of its own.
+	// Foreign are the built-ins that OPA's own code evaluates. Worker says that one
+	// of them may take long, so that evaluations take a goroutine of their own.
 	Foreign []string `json:"foreign_builtins"`
+	Worker  bool     `json:"worker"`
 }
 
 // InputRead is one place of the input.
@@ -72,6 +73,7 @@ func (s *Set) Plan() Plan {
 	for _, name := range s.program.ForeignBuiltins() {
 		p.Foreign = append(p.Foreign, unguarded(name))
 	}
+	p.Worker = s.program.Foreign()
 	slices.Sort(p.Foreign)
 	p.Foreign = slices.Compact(p.Foreign)
 	return p

@@ -291,7 +291,11 @@ func (a *app) printPlan(p policy.Plan) error {
 	add("nothing", p.Folded)
 	lines = append(lines, "looked up in a table:")
 	add("nothing", tables)
-	lines = append(lines, "left to OPA's own built-ins:")
+	left := "left to OPA's own built-ins:"
+	if p.Worker {
+		left = "left to OPA's own built-ins, on a goroutine of its own since one of them may take long:"
+	}
+	lines = append(lines, left)
 	add("nothing", p.Foreign)
 	return a.print(strings.Join(lines, "\n"))
 }

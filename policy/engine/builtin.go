@@ -46,6 +46,7 @@ func (s *scope) callBuiltin(x *ir.CallStmt) {
 	}
 	if small == nil && !slices.Contains(s.program.foreign, x.Func) {
 		s.program.foreign = append(s.program.foreign, x.Func)
+		s.program.slow = s.program.slow || s.opts.Prompt == nil || !s.opts.Prompt(name)
 	}
 	relation := false
 	if b := ast.BuiltinMap[name]; b != nil {
@@ -165,9 +166,10 @@ func (m *machine) foreign(name string, impl topdown.BuiltinFunc, relation bool, 
 		}
 		m.bctx.Cancel = m.meter
 	}
+	// OPA keeps some operands for later, and the document may be gone then.
 	terms := make([]*ast.Term, len(args))
 	for i := range args {
-		if terms[i] = args[i].of(m).term(shared); terms[i] == nil {
+		if terms[i] = args[i].of(m).term(); terms[i] == nil {
 			return leave
 		}
 	}

@@ -118,17 +118,14 @@ func fromJSON(x any) (Value, error) {
 // AST gives OPA's form of a value, nil where it is undefined. It is a copy, which
 // outlives the document that strings of the value are parts of.
 func (v Value) AST() ast.Value {
-	if t := v.term(strings.Clone); t != nil {
+	if t := v.term(); t != nil {
 		return t.Value
 	}
 	return nil
 }
 
-// shared gives strings as they are.
-func shared(s string) string { return s }
-
-// term is OPA's form of a value, with strings as text makes them.
-func (v Value) term(text func(string) string) *ast.Term {
+// term is OPA's form of a value, a copy.
+func (v Value) term() *ast.Term {
 	switch v.k {
 	case nullKind:
 		return ast.InternedNullTerm
@@ -137,13 +134,13 @@ func (v Value) term(text func(string) string) *ast.Term {
 	case numberKind:
 		return ast.NewTerm(ast.Number(v.text()))
 	case stringKind:
-		return ast.NewTerm(ast.String(text(v.string())))
+		return ast.NewTerm(ast.String(strings.Clone(v.string())))
 	case arrayKind, setKind:
 		c := v.collection()
 		c.sort(v.k)
 		terms := make([]*ast.Term, len(c.keys))
 		for i, item := range c.keys {
-			terms[i] = item.term(text)
+			terms[i] = item.term()
 		}
 		if v.k == arrayKind {
 			return ast.ArrayTerm(terms...)
@@ -154,7 +151,7 @@ func (v Value) term(text func(string) string) *ast.Term {
 		c.sort(v.k)
 		pairs := make([][2]*ast.Term, len(c.keys))
 		for i, key := range c.keys {
-			pairs[i] = [2]*ast.Term{key.term(text), c.vals[i].term(text)}
+			pairs[i] = [2]*ast.Term{key.term(), c.vals[i].term()}
 		}
 		return ast.ObjectTerm(pairs...)
 	}

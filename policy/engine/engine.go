@@ -53,6 +53,9 @@ type Options struct {
 	// that is not its own: a built-in that only bounds another has the same
 	// meaning. nil for none.
 	Native func(name string) string
+	// Prompt tells, by the name that Native gives, which of OPA's built-ins take no
+	// longer than going through their operands; nil for none.
+	Prompt func(name string) bool
 	// Held is the name of the built-in that marks rules: held(number, value) or,
 	// in rules for sets and objects, held(number, value, key). "" for none.
 	Held string
@@ -79,7 +82,9 @@ type Program struct {
 	strict    bool
 	// foreign are the built-ins that the plan calls which the engine has not itself.
 	foreign []string
-	data    Value
+	// slow says that one of them may take long.
+	slow bool
+	data Value
 	// input is what is read of the input document; slots is how many places.
 	input  *inputNode
 	slots  int
@@ -101,11 +106,11 @@ func Compile(plan *ir.Policy, opts Options) (p *Program, err error) {
 // Tables are the dispatch tables that were made.
 func (p *Program) Tables() []Table { return slices.Clone(p.tables) }
 
-// Foreign reports whether an evaluation may call built-ins of OPA, which cannot
-// be interrupted.
-func (p *Program) Foreign() bool { return len(p.foreign) > 0 }
+// Foreign reports whether an evaluation may call built-ins of OPA that take long,
+// and which cannot be interrupted.
+func (p *Program) Foreign() bool { return p.slow }
 
-// ForeignBuiltins are the names of those.
+// ForeignBuiltins are the names of OPA's built-ins that an evaluation may call.
 func (p *Program) ForeignBuiltins() []string { return slices.Clone(p.foreign) }
 
 // Folded are the names of the functions that were evaluated at compile time.
