@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/caracalai/caracald/bundle"
 )
@@ -16,35 +19,42 @@ func (d *Daemon) bootAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(runtime.GOMAXPROCS(0)) // compiling is what takes time
 	for _, id := range ids {
 		if !d.serves(id) {
 			continue
 		}
-		z := d.zone(id)
-		if z.current.Load() != nil {
-			continue
+		if z := d.zone(id); z.current.Load() == nil {
+			work.Go(func() error { return d.bootZone(ctx, z) })
 		}
-		f, err := d.state.readZone(id)
-		if err != nil {
-			d.log.Error("the kept state of a zone is damaged and is set aside", "zone", id, "error", err)
-			if err := d.state.setAside(zoneName(id)); err != nil {
-				return err
-			}
-			continue
-		}
-		z.mu.Lock()
-		z.seen = max(z.seen, f.Seen)
-		z.mu.Unlock()
-		if err := d.boot(ctx, z, f); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			d.log.Error("the kept state of a zone cannot be used; it is fetched again", "zone", id, "error", err)
-			continue
-		}
-		d.log.Info("a zone is loaded from the state directory", "zone", id, "sequence", z.current.Load().pointer.Sequence)
+	}
+	if err := work.Wait(); err != nil {
+		return err
 	}
 	d.booted.Store(true)
+	return nil
+}
+
+// bootZone loads one kept zone, or says in the log why it cannot be. The error is
+// that nothing can go on.
+func (d *Daemon) bootZone(ctx context.Context, z *zone) error {
+	f, err := d.state.readZone(z.id)
+	if err != nil {
+		d.log.Error("the kept state of a zone is damaged and is set aside", "zone", z.id, "error", err)
+		return d.state.setAside(zoneName(z.id))
+	}
+	z.mu.Lock()
+	z.seen = max(z.seen, f.Seen)
+	z.mu.Unlock()
+	if err := d.boot(ctx, z, f); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		d.log.Error("the kept state of a zone cannot be used; it is fetched again", "zone", z.id, "error", err)
+		return nil
+	}
+	d.log.Info("a zone is loaded from the state directory", "zone", z.id, "sequence", z.current.Load().pointer.Sequence)
 	return nil
 }
 

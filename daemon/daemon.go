@@ -39,6 +39,7 @@ type Daemon struct {
 	id      string
 	maskKey []byte
 	spool   *audit.Spool
+	library policy.Library
 	cache   *cache.Cache[*policy.Answer]
 	// registered is the callback of the metrics.
 	registered metric.Registration

@@ -198,11 +198,14 @@ func (d *Daemon) unpack(ctx context.Context, data []byte, want *signedPointer) (
 		mods[i] = policy.Module{PolicyID: m.Policies[i].PolicyID, VersionID: module.PolicyVersionID, Name: m.Policies[i].Name, Content: string(module.Content)}
 	}
 	start := time.Now()
-	set, err := policy.Compile(ctx, mods)
+	set, err := d.library.Compile(ctx, mods)
 	if err != nil {
 		return nil, fmt.Errorf("compiling: %w", err)
 	}
 	d.metrics.compiled(ctx, p.ZoneID, time.Since(start))
+	if why := set.Interpreted(); why != nil {
+		d.log.Warn("OPA's evaluator evaluates a version: it is slower and gives the same answers", "zone", p.ZoneID, "version", named(p.PolicySetVersionID), "reason", why)
+	}
 	return set, nil
 }
 

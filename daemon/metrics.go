@@ -79,6 +79,7 @@ func (d *Daemon) observe(m metric.Meter) error {
 	hits := counter("caracal.daemon.cache_hits", "{lookup}", "Decisions answered from the cache.")
 	misses := counter("caracal.daemon.cache_misses", "{lookup}", "Decisions that had to be evaluated.")
 	sequence := gauge("caracal.daemon.pointer_sequence", "{sequence}", "Sequence of the pointer that is served, by zone.")
+	interpreted := gauge("caracal.daemon.zone_interpreted", "1", "1 where OPA's evaluator evaluates the zone's policies, by zone.")
 	age, err := m.Float64ObservableGauge("caracal.daemon.pointer_age", metric.WithUnit("s"), metric.WithDescription("Time since the served pointer was issued, by zone."))
 	failed = append(failed, err)
 	if err := errors.Join(failed...); err != nil {
@@ -97,11 +98,16 @@ func (d *Daemon) observe(m metric.Meter) error {
 			if snap := z.current.Load(); snap != nil {
 				of := metric.WithAttributes(attribute.String("zone", z.id))
 				o.ObserveInt64(sequence, snap.pointer.Sequence, of)
+				slow := int64(0)
+				if snap.set != nil && snap.set.Interpreted() != nil {
+					slow = 1
+				}
+				o.ObserveInt64(interpreted, slow, of)
 				o.ObserveFloat64(age, now.Sub(snap.pointer.IssuedAt).Seconds(), of)
 			}
 		}
 		return nil
-	}, depth, size, gaps, hits, misses, sequence, age)
+	}, depth, size, gaps, hits, misses, sequence, interpreted, age)
 	return err
 }
 

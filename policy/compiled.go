@@ -20,9 +20,6 @@ import (
 type compiledEngine struct {
 	program *engine.Program
 	runner  runner
-	// results are those of constants, which most results are, by what determines
-	// the whole of them.
-	results results
 }
 
 // outputVar is the variable that the entry point's value is bound to.
@@ -109,7 +106,7 @@ func keyedAlike(p *program) error {
 	return nil
 }
 
-func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits) (outcome, error) {
+func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits, known *results) (outcome, error) {
 	if in.program != e.program || e.program.Foreign() {
 		// A call that cannot be interrupted may outlast the caller's document.
 		whole, err := in.whole()
@@ -119,11 +116,11 @@ func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits) (o
 		in = whole
 	}
 	if e.program.Foreign() {
-		return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) { return e.run(in, m) })
+		return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) { return e.run(in, m, known) })
 	}
 	m := meters.Get().(*meter)
 	m.begin(ctx, lim)
-	o, err := e.run(in, m)
+	o, err := e.run(in, m, known)
 	*m = meter{}
 	meters.Put(m)
 	return o, err
@@ -132,7 +129,7 @@ func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits) (o
 // meters are those of evaluations that end when their caller's do.
 var meters = sync.Pool{New: func() any { return new(meter) }}
 
-func (e *compiledEngine) run(in *Input, m *meter) (o outcome, err error) {
+func (e *compiledEngine) run(in *Input, m *meter, known *results) (o outcome, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			o, err = outcome{}, &evaluationError{reason: ReasonError, message: "the evaluator failed: " + firstLine(r)}
@@ -156,12 +153,12 @@ func (e *compiledEngine) run(in *Input, m *meter) (o outcome, err error) {
 		return outcome{}, nil
 	}
 	value := found.Results[0].Get(string(outputVar))
-	if n := value.Constant(); n > 0 {
+	if n := value.Constant(); n > 0 && known != nil {
 		marks := unsafe.String((*byte)(unsafe.Pointer(unsafe.SliceData(found.Marked))), 4*len(found.Marked))
-		if r := e.results.get(resultKey{n, marks}); r != nil {
+		if r := known.get(resultKey{n, marks}); r != nil {
 			return outcome{known: r}, nil
 		}
-		o.keep = e.results.keeper(resultKey{n, strings.Clone(marks)})
+		o.keep = known.keeper(resultKey{n, strings.Clone(marks)})
 	}
 	o.value, o.held = value.AST(), slices.Clone(found.Held)
 	return o, nil

@@ -44,7 +44,7 @@ func (s *Set) Decide(ctx context.Context, in *Input, lim Limits) *Answer {
 
 // evaluate also gives the result as JSON, where there is that already.
 func (s *Set) evaluate(ctx context.Context, in *Input, lim Limits) (Result, *Answer) {
-	o, err := s.evaluator.evaluate(ctx, in, lim.orDefault())
+	o, err := s.evaluator.evaluate(ctx, in, lim.orDefault(), &s.results)
 	if err != nil {
 		reason, message := ReasonError, err.Error()
 		var named *evaluationError

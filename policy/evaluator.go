@@ -13,7 +13,9 @@ type evaluator interface {
 	// evaluate gives the value of the entry point for in, within lim. It
 	// fails with an *evaluationError, or any other error, when there is no
 	// value to trust.
-	evaluate(ctx context.Context, in *Input, lim Limits) (outcome, error)
+	//
+	// known are the results that the set remembers, nil for none.
+	evaluate(ctx context.Context, in *Input, lim Limits, known *results) (outcome, error)
 }
 
 // outcome is what an evaluator found.

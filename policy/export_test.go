@@ -7,6 +7,9 @@ func CompileInterpreted(ctx context.Context, mods []Module) (*Set, error) {
 	return compileSet(ctx, mods, false)
 }
 
+// Share reports whether two sets are one but for the ids of their policies.
+func Share(a, b *Set) bool { return a.compiledSet == b.compiledSet }
+
 // ReadInputSlowly is ParseInput without the reader for ordinary documents.
 func ReadInputSlowly(raw []byte) (*Input, error) { return readInput(raw) }
 

@@ -89,7 +89,7 @@ func (v *review) probe(ctx context.Context, e evaluator, a, b *rule) string {
 	if err != nil {
 		return ""
 	}
-	_, err = e.evaluate(ctx, in, probeLimits)
+	_, err = e.evaluate(ctx, in, probeLimits, nil)
 	var failure *evaluationError
 	if errors.As(err, &failure) && failure.conflict {
 		return string(raw)

@@ -11,8 +11,15 @@ import (
 // Set is the policies of one policy-set version compiled together. It is
 // immutable and safe for concurrent use.
 type Set struct {
-	modules   []Module
-	byName    map[string]Module
+	*compiledSet
+	modules []Module
+	byName  map[string]Module
+	results results
+}
+
+// compiledSet is what does not depend on what policies are called in their zone
+// but by name: sets of equal policies share it.
+type compiledSet struct {
 	evaluator evaluator
 	warnings  []Warning
 	inputs    *inputReads
@@ -24,6 +31,20 @@ type Set struct {
 	// input; nil where OPA's evaluator evaluates the set.
 	program    *engine.Program
 	projection *engine.Projection
+}
+
+// newSet makes the set of modules that were compiled together.
+func newSet(c *compiledSet, mods []Module) *Set {
+	s := &Set{compiledSet: c, modules: slices.Clone(mods), byName: make(map[string]Module, len(mods))}
+	for _, m := range mods {
+		s.byName[m.Name] = m
+	}
+	return s
+}
+
+// interpretedWarning tells authors that their policies are not compiled.
+func interpretedWarning(why error) Warning {
+	return Warning{Code: WarnInterpreted, Message: "OPA's evaluator evaluates this, which is slower and gives the same answers: " + why.Error()}
 }
 
 // Interpreted says why the set is evaluated by OPA's evaluator, which is slower
@@ -41,6 +62,14 @@ func Compile(ctx context.Context, mods []Module) (*Set, error) {
 
 // compileSet compiles a set, for the compiled engine or for OPA's evaluator.
 func compileSet(ctx context.Context, mods []Module, ahead bool) (*Set, error) {
+	c, err := compileModules(ctx, mods, ahead)
+	if err != nil {
+		return nil, err
+	}
+	return newSet(c, mods), nil
+}
+
+func compileModules(ctx context.Context, mods []Module, ahead bool) (*compiledSet, error) {
 	if len(mods) > MaxPolicies {
 		return nil, &InvalidError{Errors: []ContentError{{
 			Message:  fmt.Sprintf("a set has at most %d policies, not %d", MaxPolicies, len(mods)),
@@ -90,24 +119,18 @@ func compileSet(ctx context.Context, mods []Module, ahead bool) (*Set, error) {
 			e = compiled
 		}
 	}
-	s := &Set{
-		modules:   slices.Clone(mods),
-		byName:    make(map[string]Module, len(mods)),
-		evaluator: e,
-		inputs:    findInputReads(docs),
-		origins:   newProvenance(rules),
-
-		notCompiled: notCompiled,
+	c := &compiledSet{
+		evaluator: e, inputs: findInputReads(docs), origins: newProvenance(rules), notCompiled: notCompiled,
+		warnings: setWarnings(ctx, rules, e),
 	}
-	if c, ok := e.(*compiledEngine); ok {
-		s.program = c.program
-		s.projection = c.program.Projection(inputFields(), readAlways...)
+	if compiled, ok := e.(*compiledEngine); ok {
+		c.program = compiled.program
+		c.projection = c.program.Projection(inputFields(), readAlways...)
 	}
-	for _, m := range mods {
-		s.byName[m.Name] = m
+	if notCompiled != nil {
+		c.warnings = append(c.warnings, interpretedWarning(notCompiled))
 	}
-	s.warnings = setWarnings(ctx, rules, e)
-	return s, nil
+	return c, nil
 }
 
 // Warnings are those of each policy and those across policies, with Policy

@@ -93,7 +93,7 @@ func markHeld(bctx topdown.BuiltinContext, args []*ast.Term, iter func(*ast.Term
 	return iter(ast.InternedTerm(true))
 }
 
-func (e *topdownEngine) evaluate(ctx context.Context, in *Input, lim Limits) (outcome, error) {
+func (e *topdownEngine) evaluate(ctx context.Context, in *Input, lim Limits, _ *results) (outcome, error) {
 	in, err := in.whole() // an evaluation may outlast the caller's document
 	if err != nil {
 		return outcome{}, err

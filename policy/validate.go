@@ -68,10 +68,15 @@ func Validate(ctx context.Context, content string) (*Validation, error) {
 	if refused != nil {
 		return nil, &InvalidError{Errors: refused}
 	}
-	if _, err := newTopdown(&program{documents: docs, compiler: compiler}); err != nil {
+	p := &program{documents: docs, compiler: compiler, track: needsTracking(rules)}
+	interpreter, err := newTopdown(p)
+	if err != nil {
 		return nil, &InvalidError{Errors: contentErrors(err, "")}
 	}
 	warnings := documentWarnings(rules)
+	if _, err := newCompiled(ctx, p, interpreter.rules); err != nil {
+		warnings = append(warnings, interpretedWarning(err))
+	}
 	if warnings == nil {
 		warnings = []Warning{}
 	}

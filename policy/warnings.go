@@ -27,6 +27,9 @@ const (
 	WarnUnknownInput = "unknown_input_field"
 	// WarnUnknownData: a rule reads data that cannot exist.
 	WarnUnknownData = "unknown_data_reference"
+	// WarnInterpreted: OPA's evaluator evaluates the policies instead of the
+	// compiled engine.
+	WarnInterpreted = "interpreted"
 	// WarnUnusedRule: nothing that makes the result reads the rule.
 	WarnUnusedRule = "unused_rule"
 	// WarnPossibleConflict: rules may give one document different values for

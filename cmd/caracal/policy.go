@@ -29,7 +29,7 @@ func collect[T any](list iter.Seq2[T, error]) ([]T, error) {
 
 func newPolicyCommand(a *app) *cobra.Command {
 	return group("policy", "Policies: named Rego documents and their versions",
-		a.policyList(), a.policyGet(), a.policyCreate(), a.policyAddVersion(), a.policyVersion(), a.policyValidate(), a.policyTemplates(),
+		a.policyList(), a.policyGet(), a.policyCreate(), a.policyAddVersion(), a.policyVersion(), a.policyValidate(), a.policyExplainPlan(), a.policyTemplates(),
 		&cobra.Command{
 			Use: "delete POLICY", Short: "Archive a policy; set versions that have it keep working", Args: args(1, 1),
 			RunE: a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
@@ -241,6 +241,59 @@ func (a *app) policyValidate() *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+func (a *app) policyExplainPlan() *cobra.Command {
+	return &cobra.Command{
+		Use: "explain-plan FILE...", Short: "Show what the engine made of policies that are compiled together", Args: args(1, -1),
+		Long: "Compiles policies together, on this machine, and shows how a decision is made: what is read\nof an input, which rules were evaluated beforehand, which are looked up, and what\nis left to OPA's own code.",
+		RunE: func(cmd *cobra.Command, list []string) error {
+			set, err := compileFiles(cmd.Context(), list)
+			if err != nil {
+				return err
+			}
+			p := set.Plan()
+			return a.show(p, func() error { return a.printPlan(p) })
+		},
+	}
+}
+
+func (a *app) printPlan(p policy.Plan) error {
+	evaluator := p.Evaluator
+	if p.Reason != "" {
+		evaluator += ": " + p.Reason
+	}
+	lines := []string{"evaluator: " + evaluator, "reads of an input:"}
+	add := func(none string, items []string) {
+		if len(items) == 0 {
+			items = []string{none}
+		}
+		for _, item := range items {
+			lines = append(lines, "  "+item)
+		}
+	}
+	var reads, tables []string
+	for _, in := range p.Inputs {
+		read := in.Pointer
+		if read == "" {
+			read = "all of it"
+		}
+		if in.ScalarOnly {
+			read += " (nothing below it)"
+		}
+		reads = append(reads, read)
+	}
+	for _, t := range p.Tables {
+		tables = append(tables, fmt.Sprintf("%s by %s: %d values, and %d rules for any", t.Rule, t.Pointer, t.Values, t.Others))
+	}
+	add("nothing", reads)
+	lines = append(lines, "evaluated beforehand:")
+	add("nothing", p.Folded)
+	lines = append(lines, "looked up in a table:")
+	add("nothing", tables)
+	lines = append(lines, "left to OPA's own built-ins:")
+	add("nothing", p.Foreign)
+	return a.print(strings.Join(lines, "\n"))
 }
 
 func (a *app) printWarnings(warnings []policy.Warning) error {

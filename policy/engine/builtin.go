@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"regexp"
+	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/ir"
@@ -43,7 +44,9 @@ func (s *scope) callBuiltin(x *ir.CallStmt) {
 		s.fail("there is no implementation of the built-in %s", x.Func)
 		return
 	}
-	s.program.foreign = s.program.foreign || small == nil
+	if small == nil && !slices.Contains(s.program.foreign, x.Func) {
+		s.program.foreign = append(s.program.foreign, x.Func)
+	}
 	relation := false
 	if b := ast.BuiltinMap[name]; b != nil {
 		relation = b.Relation

@@ -76,7 +76,7 @@ func (s *scope) dispatch(blocks []*ir.Block) []block {
 func (s *scope) asked(joined string) func(m *machine) Value {
 	steps := strings.Split(joined, pathSeparator)
 	if s.projected {
-		o := s.slot(steps)
+		o := s.slotAt(steps, false) // only strings are looked up
 		return func(m *machine) Value { return o.of(m) }
 	}
 	var path []Value

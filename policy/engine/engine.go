@@ -77,8 +77,8 @@ type Program struct {
 	files     []string
 	rules     int
 	strict    bool
-	// foreign says that the plan calls built-ins which the engine has not itself.
-	foreign bool
+	// foreign are the built-ins that the plan calls which the engine has not itself.
+	foreign []string
 	data    Value
 	// input is what is read of the input document; slots is how many places.
 	input  *inputNode
@@ -103,4 +103,18 @@ func (p *Program) Tables() []Table { return slices.Clone(p.tables) }
 
 // Foreign reports whether an evaluation may call built-ins of OPA, which cannot
 // be interrupted.
-func (p *Program) Foreign() bool { return p.foreign }
+func (p *Program) Foreign() bool { return len(p.foreign) > 0 }
+
+// ForeignBuiltins are the names of those.
+func (p *Program) ForeignBuiltins() []string { return slices.Clone(p.foreign) }
+
+// Folded are the names of the functions that were evaluated at compile time.
+func (p *Program) Folded() []string {
+	var names []string
+	for _, f := range p.functions {
+		if f.done {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}

@@ -46,12 +46,12 @@ func (n *inputNode) fill(slots []Value, v Value) {
 
 // Inputs lists the paths of the input that an evaluation may read, sorted. The
 // empty path stands for everything.
-func (p *Program) Inputs() [][]string {
-	var all [][]string
+func (p *Program) Inputs() []InputPath {
+	var all []InputPath
 	var walk func(n *inputNode, path []string)
 	walk = func(n *inputNode, path []string) {
 		if n.slot >= 0 {
-			all = append(all, slices.Clone(path))
+			all = append(all, InputPath{slices.Clone(path), n.whole})
 		}
 		if n.whole {
 			return
@@ -61,8 +61,15 @@ func (p *Program) Inputs() [][]string {
 		}
 	}
 	walk(p.input, nil)
-	slices.SortFunc(all, slices.Compare)
+	slices.SortFunc(all, func(a, b InputPath) int { return slices.Compare(a.Path, b.Path) })
 	return all
+}
+
+// InputPath is a place of the input that a program reads. Whole says that all of
+// the value is; otherwise of an object or an array only that it is one.
+type InputPath struct {
+	Path  []string
+	Whole bool
 }
 
 // projectable reports whether every function of a plan sees the input that the

@@ -1,0 +1,72 @@
+package policy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"runtime"
+	"sync"
+	"weak"
+)
+
+// Library compiles sets, and compiles what several of them have alike only once:
+// zones that have the same policies share what was made of them, for as long as one
+// of them has it. It is safe for concurrent use; the zero Library is empty.
+type Library struct {
+	mu     sync.Mutex
+	shared map[[sha256.Size]byte]weak.Pointer[compiledSet]
+}
+
+// Compile is the function Compile.
+func (l *Library) Compile(ctx context.Context, mods []Module) (*Set, error) {
+	key := contentKey(mods)
+	if c := l.find(key); c != nil {
+		return newSet(c, mods), nil
+	}
+	s, err := Compile(ctx, mods)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shared == nil {
+		l.shared = map[[sha256.Size]byte]weak.Pointer[compiledSet]{}
+	}
+	if c := l.shared[key].Value(); c != nil { // compiled elsewhere meanwhile
+		return newSet(c, mods), nil
+	}
+	l.shared[key] = weak.Make(s.compiledSet)
+	runtime.AddCleanup(s.compiledSet, l.forget, key)
+	return s, nil
+}
+
+func (l *Library) find(key [sha256.Size]byte) *compiledSet {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shared[key].Value()
+}
+
+// forget drops what nobody has any more.
+func (l *Library) forget(key [sha256.Size]byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shared[key].Value() == nil {
+		delete(l.shared, key)
+	}
+}
+
+// contentKey is equal for modules that compile to the same, which their names and
+// contents tell in their order; only ids may differ.
+func contentKey(mods []Module) (key [sha256.Size]byte) {
+	h := sha256.New()
+	for _, m := range mods {
+		for _, text := range [...]string{m.Name, m.Content} {
+			var n [8]byte
+			binary.BigEndian.PutUint64(n[:], uint64(len(text)))
+			h.Write(n[:])
+			h.Write([]byte(text))
+		}
+	}
+	h.Sum(key[:0])
+	return key
+}
