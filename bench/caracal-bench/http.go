@@ -222,7 +222,7 @@ func (b *bench) fixed(ctx context.Context, servers []asked, until time.Time) (wh
 				return latency(r), err
 			}})
 	}
-	if err := measure.Rounds(ctx, b.report, cells, b.count(4, 5), b.pick(400*time.Millisecond, 3*time.Second), until); err != nil {
+	if err := measure.Rounds(ctx, b.report, cells, b.count(7, 7), b.pick(250*time.Millisecond, 2*time.Second), until); err != nil {
 		return "", err
 	}
 	curves := report.Curves{Title: "Latency at " + what + ", workload A (ms, less is better)"}

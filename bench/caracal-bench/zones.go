@@ -20,25 +20,40 @@ import (
 // zoneWriters bounds the zones that are made at once.
 const zoneWriters = 8
 
-// zones compares the memory of one daemon that serves many zones, each with a
-// policy of its own, with that of one OPA that holds the same policies.
-func (b *bench) zones(ctx context.Context, _ time.Time) (err error) {
-	var f fleet
-	defer func() { err = errors.Join(err, f.stop()) }()
+// zones compares the memory of one daemon that serves many zones with that of
+// one OPA that holds the same policies: each zone with a policy of its own, and
+// in a full run also with one that all have, which a daemon may hold once.
+func (b *bench) zones(ctx context.Context, _ time.Time) error {
 	count := b.count(50, 1000)
 	if b.quick {
 		b.report.Note(fmt.Sprintf("This quick run compares memory with %d zones in the place of 1,000; what a process takes with one zone is a larger part of it.", count))
 	}
-	control, err := b.admin(ctx, &f, "zones-admin", server.BatchesDiscarded)
+	own := func(i int) string { return fmt.Sprintf("zone-%d", i) }
+	if err := b.zonesOf(ctx, "own", "memory_1000_zones_vs_opa", count, own); err != nil || b.quick {
+		return err
+	}
+	return b.zonesOf(ctx, "equal", "memory_1000_equal_zones_vs_opa", count, func(int) string { return "zone" })
+}
+
+// zonesOf makes zones with the variants of the reference workload that label
+// names, and sets a ratio to what they take in all.
+func (b *bench) zonesOf(ctx context.Context, kind, ratio string, count int, label func(i int) string) (err error) {
+	var f fleet
+	defer func() { err = errors.Join(err, f.stop()) }()
+	control, err := b.admin(ctx, &f, "zones-admin-"+kind, server.BatchesDiscarded)
 	if err != nil {
 		return err
 	}
 	zones := make([]*server.Zone, count)
+	policies := make([]server.PolicyZone, count)
 	writers, writing := errgroup.WithContext(ctx)
 	writers.SetLimit(zoneWriters)
 	for i := range zones {
 		writers.Go(func() (err error) {
-			zones[i], err = control.NewActiveZone(writing, fmt.Sprintf("zone %d", i), workload.Variant(fmt.Sprintf("zone-%d", i)))
+			zones[i], err = control.NewActiveZone(writing, fmt.Sprintf("zone %d", i), workload.Variant(label(i)))
+			if err == nil {
+				policies[i] = server.PolicyZone{ID: zones[i].ID, Label: label(i)}
+			}
 			return err
 		})
 	}
@@ -46,66 +61,61 @@ func (b *bench) zones(ctx context.Context, _ time.Time) (err error) {
 		return err
 	}
 	for _, n := range []int{1, count} {
-		ours, theirs, err := b.memory(ctx, control, zones[:n])
+		ours, theirs, err := b.memory(ctx, kind, control, zones[:n], policies[:n])
 		if err != nil {
 			return err
 		}
 		if n == count {
-			b.ratio("memory_1000_zones_vs_opa", ours, theirs, fmt.Sprintf("%d zones", n))
+			b.ratio(ratio, ours, theirs, fmt.Sprintf("%d zones", n))
 		}
 	}
 	return nil
 }
 
 // memory measures a daemon and an OPA with zones, and names the rows.
-func (b *bench) memory(ctx context.Context, control *server.Control, zones []*server.Zone) (ours, theirs report.Key, err error) {
+func (b *bench) memory(ctx context.Context, kind string, control *server.Control, zones []*server.Zone, policies []server.PolicyZone) (ours, theirs report.Key, err error) {
 	var f fleet
 	defer func() { err = errors.Join(err, f.stop()) }()
-	n := len(zones)
-	ours = report.Key{Group: "memory", Workload: "A", What: fmt.Sprintf("zones: %d", n), Peer: peerCaracald, Metric: "resident"}
+	ours = report.Key{Group: "memory", Workload: "A", What: fmt.Sprintf("zones with %s policies: %d", kind, len(zones)), Peer: peerCaracald, Metric: "resident"}
 	theirs = ours
 	theirs.Peer = peerOPA
-	ids := make([]string, n)
-	for i, z := range zones {
-		ids[i] = z.ID
-	}
 	start := time.Now()
-	daemon, _, err := b.daemon(ctx, &f, control, fmt.Sprintf("zones-%d", n), server.Daemon{}, zones...)
+	daemon, _, err := b.daemon(ctx, &f, control, fmt.Sprintf("zones-%s-%d", kind, len(zones)), server.Daemon{}, zones...)
 	if err != nil {
 		return ours, theirs, err
 	}
-	if err := b.held(ctx, ours, daemon, time.Since(start), ids, func(_ string, input []byte) (string, []byte) { return decidePath, input }); err != nil {
+	if err := b.held(ctx, ours, daemon, time.Since(start), policies, func(_ string, input []byte) (string, []byte) { return decidePath, input }); err != nil {
 		return ours, theirs, err
 	}
-	dir, err := b.directory(fmt.Sprintf("zones-opa-%d", n))
+	dir, err := b.directory(fmt.Sprintf("zones-%s-%d-opa", kind, len(zones)))
 	if err != nil {
 		return ours, theirs, err
 	}
 	start = time.Now()
-	opa, err := server.Start(ctx, server.RoleOPA, server.Policy{Zones: ids, Dir: dir})
+	opa, err := server.Start(ctx, server.RoleOPA, server.Policy{Zones: policies, Dir: dir})
 	if err != nil {
 		return ours, theirs, err
 	}
 	f.add(opa)
-	return ours, theirs, b.held(ctx, theirs, opa, time.Since(start), ids, func(id string, input []byte) (string, []byte) {
+	return ours, theirs, b.held(ctx, theirs, opa, time.Since(start), policies, func(id string, input []byte) (string, []byte) {
 		return server.OPAPath(id), fmt.Appendf(nil, `{"input":%s}`, input)
 	})
 }
 
 // held asks a server twice in each zone and reports the memory that it has then.
-func (b *bench) held(ctx context.Context, key report.Key, p *server.Process, start time.Duration, zones []string, ask func(zone string, input []byte) (path string, body []byte)) error {
+func (b *bench) held(ctx context.Context, key report.Key, p *server.Process, start time.Duration, zones []server.PolicyZone, ask func(zone string, input []byte) (path string, body []byte)) error {
 	w := workload.Find("A")
 	for _, zone := range zones {
-		inputs := w.Inputs(b.seed, zone)
+		inputs := w.Inputs(b.seed, zone.ID)
 		for range 2 {
 			input, allow := inputs.Next(nil)
-			path, body := ask(zone, input)
+			path, body := ask(zone.ID, input)
 			got, err := post(ctx, "http://"+p.Ready.Addr+path, body)
 			if err != nil {
-				return fmt.Errorf("%s, zone %s: %w", key.Peer, zone, err)
+				return fmt.Errorf("%s, zone %s: %w", key.Peer, zone.ID, err)
 			}
 			if got != allow {
-				return fmt.Errorf("%s, zone %s: allow is %t where it is to be %t: %s", key.Peer, zone, got, allow, input)
+				return fmt.Errorf("%s, zone %s: allow is %t where it is to be %t: %s", key.Peer, zone.ID, got, allow, input)
 			}
 		}
 	}

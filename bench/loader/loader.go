@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -109,26 +108,31 @@ func saturate(ctx context.Context, callers []*caller, end time.Time) {
 	all.Wait()
 }
 
-// pace asks at a rate: each caller takes the next request that is due, and
-// waits for its time where it is early.
+// pace asks at a rate: whoever of the callers is free takes the next request
+// that is due. Where none is, requests wait, and count from when they were due.
 func pace(ctx context.Context, callers []*caller, start time.Time, l Load) {
-	var next atomic.Int64
-	total := int64(l.Rate * l.Duration.Seconds())
+	due := make(chan time.Time, len(callers))
 	var all sync.WaitGroup
 	for _, c := range callers {
 		all.Go(func() {
-			for n := next.Add(1) - 1; n < total && ctx.Err() == nil; n = next.Add(1) - 1 {
-				due := start.Add(time.Duration(float64(n) / l.Rate * float64(time.Second)))
-				if wait := time.Until(due); wait > 0 {
-					time.Sleep(wait)
-				} else if -wait > lateness*l.Duration {
-					c.fail(fmt.Errorf("the server is %v behind the rate", -wait))
+			for when := range due {
+				if late := time.Since(when); late > lateness*l.Duration {
+					c.fail(fmt.Errorf("the server is %v behind the rate", late))
 					continue
 				}
-				c.ask(due)
+				c.ask(when)
 			}
 		})
 	}
+	for n := range int64(l.Rate * l.Duration.Seconds()) {
+		when := start.Add(time.Duration(float64(n) / l.Rate * float64(time.Second)))
+		sleep(time.Until(when))
+		if ctx.Err() != nil {
+			break
+		}
+		due <- when
+	}
+	close(due)
 	all.Wait()
 }
 

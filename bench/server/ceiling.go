@@ -33,11 +33,16 @@ func ceiling(ctx context.Context, _ json.RawMessage, ready func(Ready) error) er
 // Policy names the workload whose policy a server has.
 type Policy struct {
 	Workload string `json:"workload,omitempty"`
-	// Zones have a policy of their own each: the variants of the reference
-	// workload, numbered in this order. Without them there is one policy.
-	Zones []string `json:"zones,omitempty"`
+	// Zones have a policy each; without them there is one.
+	Zones []PolicyZone `json:"zones,omitempty"`
 	// Dir is an empty directory that the server may use.
 	Dir string `json:"dir,omitempty"`
+}
+
+// PolicyZone is a zone, and the label of its variant of the reference workload.
+type PolicyZone struct {
+	ID    string `json:"id"`
+	Label string `json:"label"`
 }
 
 func (p Policy) find() (*workload.Workload, error) {

@@ -61,9 +61,9 @@ func (p Policy) write() error {
 	file := func(name, content string) error {
 		return os.WriteFile(filepath.Join(p.Dir, name+".rego"), []byte(content), 0o600)
 	}
-	for i, zone := range p.Zones {
-		for _, m := range workload.Variant(fmt.Sprintf("zone-%d", i)).Modules {
-			if err := file(m.Name+zone, strings.Replace(m.Content, "package caracal.authz", "package "+zonePackage(zone)+".authz", 1)); err != nil {
+	for _, zone := range p.Zones {
+		for _, m := range workload.Variant(zone.Label).Modules {
+			if err := file(m.Name+zone.ID, strings.Replace(m.Content, "package caracal.authz", "package "+zonePackage(zone.ID)+".authz", 1)); err != nil {
 				return err
 			}
 		}

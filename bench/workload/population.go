@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 )
 
 // The spread of inputs: many principals of which few ask most, some resources,
@@ -61,7 +62,8 @@ type Request struct {
 	Edge []string
 }
 
-var principals = func() []Principal {
+// principals are made when the first input is: servers have none.
+var principals = sync.OnceValue(func() []Principal {
 	all := make([]Principal, Principals)
 	for i := range all {
 		r := rand.New(rand.NewPCG(uint64(i), 7))
@@ -83,7 +85,7 @@ var principals = func() []Principal {
 		p.tail = fmt.Appendf(nil, `","registration_method":"managed","agent_session_id":%q,"lifecycle":"task","labels":%s},`, p.Session, list(labels))
 	}
 	return all
-}()
+})
 
 var resources = func() []Resource {
 	all := make([]Resource, Resources)
@@ -105,8 +107,9 @@ var suspended = []string{"p-07001", "p-07013", "p-08209", "p-09500"}
 
 // principal picks who asks: few of them ask most.
 func (s *Source) principal() *Principal {
+	all := principals()
 	for {
-		p := &principals[s.zipf.Uint64()]
+		p := &all[s.zipf.Uint64()]
 		if !slices.Contains(suspended, p.ID) {
 			return p
 		}
