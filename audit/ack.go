@@ -33,15 +33,16 @@ func writeAck(d disk, name string, epoch uuid.UUID, offset uint64) error {
 	return nil
 }
 
-// overwriteAck writes into the file that is there, which needs no new space.
-// It is less safe: if it were torn, everything would be delivered again.
-func overwriteAck(d disk, name string, epoch uuid.UUID, offset uint64) error {
+// overwriteAck writes into the file that is there, which needs no new space and,
+// where it need not be durable, no time. It is less safe: if it were torn,
+// everything would be delivered again.
+func overwriteAck(d disk, name string, epoch uuid.UUID, offset uint64, durable bool) error {
 	f, err := d.open(name, os.O_RDWR)
 	if err != nil {
 		return fmt.Errorf("opening the acknowledged offset: %w", err)
 	}
 	_, err = f.WriteAt(appendAck(nil, epoch, offset), 0)
-	if err == nil {
+	if err == nil && durable {
 		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {
@@ -80,8 +81,9 @@ func readAck(d disk, name string) (epoch uuid.UUID, offset uint64, known bool, e
 	return epoch, binary.BigEndian.Uint64(data[24:]), true, nil
 }
 
-// Ack says that the records below nextOffset were delivered for good. It
-// returns once that is durable; their segments may be removed then. An offset
+// Ack says that the records below nextOffset were delivered for good. Where that
+// lets segments be removed, it is made durable first; otherwise a crash of the
+// machine may forget it, and the records come again. An offset
 // that was acknowledged before does nothing; one that was not written yet is
 // ErrLimit. After ErrSpoolFailed the records may or may not come again.
 func (s *Spool) Ack(nextOffset uint64) error {
@@ -104,26 +106,45 @@ func (s *Spool) Ack(nextOffset uint64) error {
 	if lost > 0 {
 		s.NoteGap("", lost, gapDamaged)
 	}
-	if err := writeAck(s.disk, s.ackName(), s.epoch, nextOffset); err != nil {
-		// A full disk must not keep what was delivered from being removed.
-		if overwriteErr := overwriteAck(s.disk, s.ackName(), s.epoch, nextOffset); overwriteErr != nil {
-			return fmt.Errorf("%w: %w; %w", ErrSpoolFailed, err, overwriteErr)
-		}
+	durable, err := s.storeAck(nextOffset, lost > 0)
+	if err != nil {
+		return err
 	}
 	s.mu.Lock()
-	s.acked = nextOffset
+	s.acked, s.ackStale = nextOffset, !durable
 	s.passHoles()
 	if last := s.segments[len(s.segments)-1]; s.acked == s.next && (s.refused || last.size > s.maxBytes/8) {
 		s.rotate = true // so that what was delivered does not keep its room
 	}
 	s.mu.Unlock()
-	if s.removeSegments(s.dropBelow(nextOffset)) {
+	if durable && s.removeSegments(s.dropBelow(nextOffset)) {
 		s.mu.Lock()
 		s.retryAt = s.retryAt.Add(-lastRetryDelay) // there is room now: try at once
 		s.mu.Unlock()
 	}
 	s.kick()
 	return nil
+}
+
+// storeAck stores an acknowledgement, durably where a segment can go with it, or
+// where it passes records that are lost.
+func (s *Spool) storeAck(offset uint64, passes bool) (durable bool, err error) {
+	s.mu.Lock()
+	last := s.segments[len(s.segments)-1]
+	durable = passes || s.refused || len(s.segments) > 1 && s.segments[1].first <= offset || offset == s.next && last.size > s.maxBytes/8
+	s.mu.Unlock()
+	if !durable {
+		if overwriteAck(s.disk, s.ackName(), s.epoch, offset, false) == nil {
+			return false, nil
+		}
+	}
+	if err := writeAck(s.disk, s.ackName(), s.epoch, offset); err != nil {
+		// A full disk must not keep what was delivered from being removed.
+		if overwriteErr := overwriteAck(s.disk, s.ackName(), s.epoch, offset, true); overwriteErr != nil {
+			return false, fmt.Errorf("%w: %w; %w", ErrSpoolFailed, err, overwriteErr)
+		}
+	}
+	return true, nil
 }
 
 // lostBelow counts the unreadable offsets that an acknowledgement would pass.

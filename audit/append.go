@@ -18,6 +18,10 @@ const (
 	recordOverhead = frameHeaderBytes + recordPrefixBytes
 )
 
+// unled is the length of the queue at which the committer writes though callers
+// would do so themselves once they wait.
+const unled = 256
+
 // pending is one record on its way to the disk.
 type pending struct {
 	buf  []byte
@@ -38,6 +42,7 @@ func (s *Spool) Append(r *Record) error { return s.Start(r).Wait() }
 
 // Appending is a record on its way to the disk.
 type Appending struct {
+	s   *Spool
 	p   *pending
 	err error
 }
@@ -55,7 +60,7 @@ func (s *Spool) Start(r *Record) Appending {
 		p.release()
 		return Appending{err: err}
 	}
-	return Appending{p: p}
+	return Appending{s: s, p: p}
 }
 
 // Wait returns when the record is durable, or with the errors of Append.
@@ -63,9 +68,36 @@ func (a Appending) Wait() error {
 	if a.p == nil {
 		return a.err
 	}
+	if a.s.durability == SyncNone {
+		a.s.lead()
+	}
 	err := <-a.p.done
 	a.p.release()
 	return err
+}
+
+// lead writes what waits, in the place of the committer, unless somebody does
+// already: where nothing waits for the disk, waking another goroutine costs more
+// than writing. Others who are about to append go first, so that they share the
+// write.
+func (s *Spool) lead() {
+	runtime.Gosched()
+	if s.committing.TryLock() {
+		s.mu.Lock()
+		fit := s.failed == nil && !s.rotate && !s.closing && len(s.queue) > 0
+		s.mu.Unlock()
+		if fit {
+			s.commit(s.take())
+		}
+		s.committing.Unlock()
+	}
+	// Whoever came while this one had the lock counted on it.
+	s.mu.Lock()
+	left := len(s.queue) > 0
+	s.mu.Unlock()
+	if left {
+		s.kick()
+	}
 }
 
 func (p *pending) release() {
@@ -96,7 +128,7 @@ func (s *Spool) enqueue(p *pending) error {
 	}
 	s.reserved += size
 	s.queue = append(s.queue, p)
-	if n := len(s.queue); n == 1 || n == s.want {
+	if n := len(s.queue); s.durability != SyncNone && (n == 1 || n == s.want) || n == unled {
 		s.kick()
 	}
 	return nil
@@ -117,39 +149,56 @@ func (s *Spool) run() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		s.mu.Lock()
-		failed, closing, rotate, queued := s.failed != nil, s.closing, s.rotate, len(s.queue)
-		wait := time.Until(s.retryAt)
-		s.mu.Unlock()
+		wait, done := s.step(timer)
 		switch {
-		case failed && closing:
+		case done:
 			return
-		case failed && wait > 0:
+		case wait > 0:
 			timer.Reset(wait)
 			select {
 			case <-s.wake:
 			case <-timer.C:
 			}
-		case failed:
-			s.retry()
-		case rotate:
-			if err := s.turn(); err != nil {
-				s.fail(err, nil)
-			}
-		case queued > 0 || s.gapsFit():
-			if !closing {
-				s.gather(timer)
-			}
-			s.commit(s.take())
-		case closing:
-			if err := s.syncActive(); err != nil {
-				s.fail(err, nil)
-			}
-			return
-		default:
+		case wait < 0:
 			<-s.wake
 		}
 	}
+}
+
+// step does one thing that there is to do. It tells how long there is nothing else
+// to do, below 0 for until the next wake, or that there never will be.
+func (s *Spool) step(timer *time.Timer) (wait time.Duration, done bool) {
+	s.committing.Lock()
+	defer s.committing.Unlock()
+	s.mu.Lock()
+	failed, closing, rotate, queued := s.failed != nil, s.closing, s.rotate, len(s.queue)
+	wait = time.Until(s.retryAt)
+	s.mu.Unlock()
+	switch {
+	case failed && closing:
+		return 0, true
+	case failed && wait > 0:
+		return wait, false
+	case failed:
+		s.retry()
+	case rotate:
+		if err := s.turn(); err != nil {
+			s.fail(err, nil)
+		}
+	case queued > 0 || s.gapsFit():
+		if !closing {
+			s.gather(timer)
+		}
+		s.commit(s.take())
+	case closing:
+		if err := s.syncActive(); err != nil {
+			s.fail(err, nil)
+		}
+		return 0, true
+	default:
+		return -1, false
+	}
+	return 0, false
 }
 
 // gather holds a group open until as many callers have come as were in the
@@ -304,13 +353,18 @@ func (s *Spool) turn() error {
 		return err
 	}
 	s.noteFull()
-	// What was acknowledged up to the end can go now.
-	s.mu.Lock()
-	acked := s.acked
-	s.mu.Unlock()
-	s.reading.Lock()
+	// What was acknowledged up to the end can go now, unless somebody reads, who may
+	// take long; the next acknowledgement removes it then.
+	if !s.reading.TryLock() {
+		return nil
+	}
 	defer s.reading.Unlock()
-	s.removeSegments(s.dropBelow(acked))
+	s.mu.Lock()
+	acked, stale := s.acked, s.ackStale
+	s.mu.Unlock()
+	if !stale {
+		s.removeSegments(s.dropBelow(acked))
+	}
 	return nil
 }
 

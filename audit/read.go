@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 // Sizes that Next takes where its caller gives none.
@@ -193,8 +194,13 @@ func (s *Spool) NextEncoded(ctx context.Context, b *EncodedBatch, maxRecords, ma
 				return nil
 			}
 		}
+		var later <-chan time.Time
+		if wait := s.syncWait(); ready && s.durability == SyncNone {
+			later = time.After(max(wait, time.Millisecond))
+		}
 		select {
 		case <-notify:
+		case <-later:
 		case <-ctx.Done():
 		}
 	}
@@ -356,9 +362,26 @@ func (s *Spool) startOf(segments []segment, offset uint64) cursor {
 	return best
 }
 
+// syncPause is the least time between two of its kind that only reading asks for.
+const syncPause = 50 * time.Millisecond
+
+// syncWait is how long reading has to wait until it may make more durable.
+func (s *Spool) syncWait() time.Duration {
+	if s.durability != SyncNone {
+		return 0
+	}
+	return time.Until(time.Unix(0, s.lastSync.Load()).Add(syncPause))
+}
+
 // syncForReading makes what SyncNone left to the operating system durable: a
 // record that was delivered and then lost would leave its offset to another.
+//
+// It is not done again and again: who writes has to wait while the disk is busy.
 func (s *Spool) syncForReading() error {
+	if s.syncWait() > 0 {
+		return nil
+	}
+	s.lastSync.Store(time.Now().UnixNano())
 	s.mu.Lock()
 	next, synced := s.next, s.synced
 	var segments []segment

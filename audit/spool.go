@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -112,6 +113,7 @@ type Spool struct {
 	hash     [32]byte
 	synced   uint64 // records below it are durable
 	acked    uint64
+	ackStale bool          // a crash of the machine may forget acked
 	holes    []hole        // unreadable offsets that were not acknowledged yet
 	failed   error         // why the disk is not written now
 	retryAt  time.Time     // when it will be tried again
@@ -121,16 +123,20 @@ type Spool struct {
 	waiting  bool          // somebody waits on notify
 	notify   chan struct{} // closed when next advances or the spool closes
 
-	// Only the committer touches these.
-	active    file
-	builder   frameBuilder
-	spare     []*pending
-	lastGroup int
-	backoff   time.Duration
+	// committing is held by who writes segments: the committer or, where nothing
+	// waits for the disk, a caller in its place. It guards these.
+	committing sync.Mutex
+	active     file
+	builder    frameBuilder
+	spare      []*pending
+	lastGroup  int
+	backoff    time.Duration
 
 	// reading serializes Next and Ack.
 	reading sync.Mutex
 	reader  spoolReader
+	// lastSync is when reading last made records durable, in Unix nanoseconds.
+	lastSync atomic.Int64
 }
 
 // SpoolStats is the state of a spool at one moment.
