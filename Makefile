@@ -51,8 +51,10 @@ conformance: ## Run OPA's conformance cases against the compiled engine, and say
 fmt: ## Format the code
 	gofmt -w $$(git ls-files '*.go')
 
-generate: ## Write generated files anew: the OpenAPI document
+generate: ## Write generated files anew: the OpenAPI document, and the TypeScript clients
 	$(GO) test ./admin -run TestOpenAPI -update
+	cd admin/typescript && npm ci --no-audit --no-fund && npm run generate && npm run build
+	cd daemon/typescript && npm ci --no-audit --no-fund && npm run build
 
 clean:
 	rm -rf bin dev-data

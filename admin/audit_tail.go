@@ -44,6 +44,8 @@ func (s *Server) tail(w http.ResponseWriter, c *call) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies that buffer would hold events back
 	stream := eventStream{w: w, conn: http.NewResponseController(w)}
+	// A client that loses the connection before the first event comes back to here.
+	stream.write("id: %d\n", last)
 	stream.comment("following")
 	heartbeat := time.NewTicker(s.hub.heartbeat)
 	defer heartbeat.Stop()

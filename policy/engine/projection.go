@@ -22,7 +22,9 @@ type Projection struct {
 
 // spot is a place of a document that something is said of or read of.
 type spot struct {
-	name  string
+	name string
+	// plain says that JSON has one plain way to write the name.
+	plain bool
 	field *Field // nil where nothing is said
 	kinds uint16 // bits of the kinds that it may have
 	// slot takes the value, -1 where none is wanted. whole says that all of it is;
@@ -71,7 +73,7 @@ func (n *inputNode) clone() *inputNode {
 // spot merges what is said of a place with what is read of it. Slots from own on
 // are not the program's.
 func (p *Projection) spot(name string, f *Field, n *inputNode, own int) *spot {
-	s := &spot{name: name, field: f, slot: -1, key: -1, kinds: ^uint16(0)}
+	s := &spot{name: name, plain: plainName(name), field: f, slot: -1, key: -1, kinds: ^uint16(0)}
 	if f != nil && len(f.Kinds) > 0 {
 		s.kinds = 0
 		for k := range kinds {
@@ -117,6 +119,16 @@ func (p *Projection) spot(name string, f *Field, n *inputNode, own int) *spot {
 		}
 	}
 	return s
+}
+
+// plainName reports whether a name stands in JSON as it is, in ASCII.
+func plainName(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c >= 0x80 || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *spot) add(child *spot, required bool) {
@@ -302,20 +314,14 @@ func (d *Reading) object(s *spot, depth int) bool {
 		r.at++
 	}
 	for more {
-		name, ok := r.name()
-		if !ok {
-			return false
-		}
-		at := -1
-		for i := range s.children {
-			c := expected + i
-			if c >= len(s.children) {
-				c -= len(s.children)
+		var name string
+		var ok bool
+		at := r.oneOf(s.children, expected)
+		if at < 0 {
+			if name, ok = r.name(); !ok {
+				return false
 			}
-			if s.children[c].name == name {
-				at = c
-				break
-			}
+			at = slices.IndexFunc(s.children, func(c *spot) bool { return c.name == name })
 		}
 		switch {
 		case at < 0:
@@ -337,6 +343,35 @@ func (d *Reading) object(s *spot, depth int) bool {
 	}
 	d.names = d.names[:names.from]
 	return seen&s.required == s.required
+}
+
+// oneOf reads the name of a member and the colon after it, where it is that of a
+// spot, written plainly, and tells which; -1 where it is none, and nothing is read.
+// Spots are tried from the expected one on: documents of one writer have their
+// members in one order.
+func (r *reader) oneOf(spots []*spot, expected int) int {
+	if r.next() != '"' {
+		return -1
+	}
+	rest := r.raw[r.at+1:]
+	for i := range spots {
+		at := expected + i
+		if at >= len(spots) {
+			at -= len(spots)
+		}
+		name := spots[at].name
+		if n := len(name); n < len(rest) && rest[n] == '"' && string(rest[:n]) == name && spots[at].plain {
+			before := r.at
+			r.at += n + 2
+			if r.next() != ':' {
+				r.at = before
+				return -1
+			}
+			r.at++
+			return at
+		}
+	}
+	return -1
 }
 
 // name reads the name of a member and the colon after it.
