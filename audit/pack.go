@@ -134,9 +134,9 @@ func (s *Spool) packedFrames(seg segment) (data []byte, err error) {
 		return nil, err
 	}
 	data = h.append(nil)
-	var b frameBuilder
+	b := &s.packing.builder
 	b.reset(h.first, h.prev)
-	w := walk{r: f, buf: new(frameBuffer), size: seg.size, limit: seg.end, at: position{pos: segmentHeaderBytes, offset: h.first, hash: h.prev, known: true}}
+	w := walk{r: f, buf: &s.packing.read, size: seg.size, limit: seg.end, at: position{pos: segmentHeaderBytes, offset: h.first, hash: h.prev, known: true}}
 	for {
 		before := w.at.offset
 		h, records, damaged, err := w.next()

@@ -132,6 +132,12 @@ type Spool struct {
 	lastGroup  int
 	backoff    time.Duration
 
+	// packing is the room of who packs segments.
+	packing struct {
+		builder frameBuilder
+		read    frameBuffer
+	}
+
 	// reading serializes Next and Ack.
 	reading sync.Mutex
 	reader  spoolReader

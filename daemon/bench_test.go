@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/policy"
+	"github.com/caracalai/caracald/telemetry"
 )
 
 // BenchmarkDecide asks a daemon over sixteen connections, one request at a time on
@@ -70,12 +72,20 @@ func BenchmarkDecide(b *testing.B) {
 		p.activate("z1", &v)
 		cfg := configOf(b, p)
 		cfg.CacheBytes, cfg.SpoolDurability, cfg.SpoolMaxBytes = bytes, audit.SyncNone, 8<<30
+		observed, err := telemetry.Start(b.Context(), "caracald", "bench")
+		if err != nil {
+			b.Fatal(err)
+		}
+		cfg.MeterProvider, cfg.TracerProvider = observed.Meters, observed.Tracers
 		cfg.RetryMin, cfg.RetryMax = time.Hour, time.Hour
 		cfg.DecideSocket = filepath.Join(b.TempDir(), "decide.sock")
 		n := startReady(b, cfg)
 		b.Run(fmt.Sprintf("tcp/cache=%d", bytes), func(b *testing.B) { ask(b, "tcp", n.d.Addr().String(), input) })
 		b.Run(fmt.Sprintf("unix/cache=%d", bytes), func(b *testing.B) { ask(b, "unix", cfg.DecideSocket, input) })
 		n.stop()
+		if err := observed.Stop(context.Background()); err != nil {
+			b.Error(err)
+		}
 	}
 }
 

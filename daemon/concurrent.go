@@ -21,7 +21,7 @@ func (d *Daemon) decideAll(rq *request, inputs []jsontext.Value) []answer {
 	answers := make([]answer, len(inputs))
 	begun := make([]deciding, len(inputs))
 	d.sideBySide(rq, len(inputs), runtime.GOMAXPROCS(0),
-		func(i int) { begun[i], answers[i].problem = d.begin(rq, inputs[i]) },
+		func(i int) { answers[i].problem = d.begin(&begun[i], rq, inputs[i]) },
 		func(i int, p *problem) { answers[i].problem = p })
 	for i := range answers {
 		if answers[i].problem == nil {

@@ -47,30 +47,38 @@ type deciding struct {
 // no decision. The record is as durable as configured when it returns. raw is
 // not kept.
 func (d *Daemon) decide(rq *request, raw []byte) (decided, *problem) {
-	out, p := d.begin(rq, raw)
+	out := decisions.Get().(*deciding)
+	p := d.begin(out, rq, raw)
 	if p == nil {
-		p = d.settle(&out)
+		p = d.settle(out)
 	}
-	return out.decided, p
+	answered := out.decided
+	*out = deciding{}
+	decisions.Put(out)
+	return answered, p
 }
 
+var decisions = sync.Pool{New: func() any { return new(deciding) }}
+
 // begin decides one input and hands the record to the spool; settle has to follow
-// where there is no problem. raw is not kept.
-func (d *Daemon) begin(rq *request, raw []byte) (out deciding, p *problem) {
-	out.start = time.Now()
-	if len(raw) > d.cfg.MaxInputBytes {
-		return out, refuse(fasthttp.StatusRequestEntityTooLarge, "payload_too_large", "the input has %d bytes; at most %d are accepted", len(raw), d.cfg.MaxInputBytes)
-	}
-	now := d.cfg.Now()
-	out.ctx = d.serving
+// where there is no problem. raw is not kept; out is to be empty.
+func (d *Daemon) begin(out *deciding, rq *request, raw []byte) *problem {
+	out.start, out.ctx = time.Now(), d.serving
 	if rq.span.IsSampled() {
 		out.ctx, out.span = d.tracer.Start(trace.ContextWithRemoteSpanContext(out.ctx, rq.span), "caracal.decide", trace.WithSpanKind(trace.SpanKindServer))
-		defer func() {
-			if p != nil {
-				out.span.End()
-			}
-		}()
 	}
+	p := d.beginDecision(out, rq, raw)
+	if p != nil && out.span != nil {
+		out.span.End()
+	}
+	return p
+}
+
+func (d *Daemon) beginDecision(out *deciding, rq *request, raw []byte) (p *problem) {
+	if len(raw) > d.cfg.MaxInputBytes {
+		return refuse(fasthttp.StatusRequestEntityTooLarge, "payload_too_large", "the input has %d bytes; at most %d are accepted", len(raw), d.cfg.MaxInputBytes)
+	}
+	now := d.cfg.Now()
 	in := inputs.Get().(*policy.Input)
 	defer func() {
 		in.Release()
@@ -78,7 +86,7 @@ func (d *Daemon) begin(rq *request, raw []byte) (out deciding, p *problem) {
 	}()
 	var err error
 	if out.zone, out.snap, err = d.read(raw, in); err != nil {
-		return out, refuse(fasthttp.StatusBadRequest, "invalid_input", "%v", err)
+		return refuse(fasthttp.StatusBadRequest, "invalid_input", "%v", err)
 	}
 	if out.snap == nil {
 		out.snap = unloaded(strings.Clone(in.ZoneID())) // the id is the caller's
@@ -87,7 +95,7 @@ func (d *Daemon) begin(rq *request, raw []byte) (out deciding, p *problem) {
 	out.Answer = d.evaluate(out.ctx, out.snap, in, now)
 	out.id.make()
 	out.record, p = d.startRecord(rq, &out.decided, raw, now)
-	return out, p
+	return p
 }
 
 // settle waits until the record is durable. The problem is that it could not be

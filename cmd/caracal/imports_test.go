@@ -23,10 +23,11 @@ func deps(t *testing.T, pkg string) []string {
 func TestImports(t *testing.T) {
 	ours := map[string][]string{
 		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "audit": {}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {},
-		"daemon":       {"policy", "policy/engine", "bundle", "audit", "cache"},
-		"admin/api":    {"policy", "policy/engine"},
-		"admin":        {"policy", "policy/engine", "bundle", "audit", "admin/api", "admin/store"},
-		"admin/client": {"policy", "policy/engine", "bundle", "admin/api"},
+		"daemon":        {"policy", "policy/engine", "bundle", "audit", "cache"},
+		"daemon/client": {},
+		"admin/api":     {"policy", "policy/engine"},
+		"admin":         {"policy", "policy/engine", "bundle", "audit", "admin/api", "admin/store"},
+		"admin/client":  {"policy", "policy/engine", "bundle", "admin/api"},
 	}
 	for pkg, allowed := range ours {
 		for _, dep := range deps(t, pkg) {
