@@ -80,31 +80,19 @@ func projectable(plan *ir.Policy) bool {
 	check := func(args []ir.Local) {
 		good = good && len(args) > 0 && args[0] == ir.Input
 	}
-	var walk func(blocks []*ir.Block)
-	walk = func(blocks []*ir.Block) {
-		for _, b := range blocks {
-			for _, stmt := range b.Stmts {
-				switch x := stmt.(type) {
-				case *ir.BlockStmt:
-					walk(x.Blocks)
-				case *ir.ScanStmt:
-					walk([]*ir.Block{x.Block})
-				case *ir.NotStmt:
-					walk([]*ir.Block{x.Block})
-				case *ir.WithStmt:
-					good = good && x.Local != ir.Input
-					walk([]*ir.Block{x.Block})
-				case *ir.CallDynamicStmt:
-					check(x.Args)
-				case *ir.CallStmt:
-					if functions[x.Func] {
-						first, ok := ir.Local(-1), false
-						if len(x.Args) > 0 {
-							first, ok = x.Args[0].Value.(ir.Local)
-						}
-						good = good && ok && first == ir.Input
-					}
+	visit := func(stmt ir.Stmt) {
+		switch x := stmt.(type) {
+		case *ir.WithStmt:
+			good = good && x.Local != ir.Input
+		case *ir.CallDynamicStmt:
+			check(x.Args)
+		case *ir.CallStmt:
+			if functions[x.Func] {
+				first, ok := ir.Local(-1), false
+				if len(x.Args) > 0 {
+					first, ok = x.Args[0].Value.(ir.Local)
 				}
+				good = good && ok && first == ir.Input
 			}
 		}
 	}
@@ -114,13 +102,32 @@ func projectable(plan *ir.Policy) bool {
 			check(f.Params)
 		}
 		for _, f := range plan.Funcs.Funcs {
-			walk(f.Blocks)
+			statements(f.Blocks, visit)
 		}
 	}
 	for _, p := range plan.Plans.Plans {
-		walk(p.Blocks)
+		statements(p.Blocks, visit)
 	}
 	return good
+}
+
+// statements visits those of blocks and of all blocks inside them.
+func statements(blocks []*ir.Block, visit func(ir.Stmt)) {
+	for _, b := range blocks {
+		for _, stmt := range b.Stmts {
+			visit(stmt)
+			switch x := stmt.(type) {
+			case *ir.BlockStmt:
+				statements(x.Blocks, visit)
+			case *ir.ScanStmt:
+				statements([]*ir.Block{x.Block}, visit)
+			case *ir.NotStmt:
+				statements([]*ir.Block{x.Block}, visit)
+			case *ir.WithStmt:
+				statements([]*ir.Block{x.Block}, visit)
+			}
+		}
+	}
 }
 
 // path is the path of the input that a local stands for.

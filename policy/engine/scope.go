@@ -124,37 +124,21 @@ func (c *compiler) newScope(source *ir.Func, blocks []*ir.Block, owner *function
 func (s *scope) singleValue(blocks []*ir.Block) Value {
 	var single Value
 	same := s.owner != nil
-	var walk func(blocks []*ir.Block)
-	walk = func(blocks []*ir.Block) {
-		for _, b := range blocks {
-			for _, stmt := range b.Stmts {
-				switch x := stmt.(type) {
-				case *ir.BlockStmt:
-					walk(x.Blocks)
-				case *ir.ScanStmt:
-					walk([]*ir.Block{x.Block})
-				case *ir.NotStmt:
-					walk([]*ir.Block{x.Block})
-				case *ir.WithStmt:
-					walk([]*ir.Block{x.Block})
-				case *ir.AssignVarOnceStmt:
-					if int(x.Target) != s.shared {
-						continue
-					}
-					var v Value
-					switch source := x.Source.Value.(type) {
-					case ir.Bool:
-						v = boolean(bool(source))
-					case ir.StringIndex:
-						v = s.string(int(source))
-					}
-					same = same && v.k != undefined && (single.k == undefined || equal(single, v))
-					single = v
-				}
-			}
+	statements(blocks, func(stmt ir.Stmt) {
+		x, ok := stmt.(*ir.AssignVarOnceStmt)
+		if !ok || int(x.Target) != s.shared {
+			return
 		}
-	}
-	walk(blocks)
+		var v Value
+		switch source := x.Source.Value.(type) {
+		case ir.Bool:
+			v = boolean(bool(source))
+		case ir.StringIndex:
+			v = s.string(int(source))
+		}
+		same = same && v.k != undefined && (single.k == undefined || equal(single, v))
+		single = v
+	})
 	if !same {
 		return Value{}
 	}
