@@ -136,23 +136,37 @@ func TestEvaluatorsAgreeOnTemplates(t *testing.T) {
 func TestEvaluatorsAgreeOnGenerated(t *testing.T) {
 	compiledAhead := 0
 	rapid.Check(t, func(t *rapid.T) {
-		var mods []policy.Module
-		g := &writer{t: t}
-		for i := range rapid.IntRange(1, 3).Draw(t, "policies") {
-			mods = append(mods, module(fmt.Sprintf("p%d", i), g.document(i == 0)))
-		}
-		compiled, interpreted := both(t, mods)
-		if compiled == nil {
-			t.Skip("does not compile")
-		}
-		if compiled.Interpreted() == nil {
+		if agreeOnGenerated(t).Interpreted() == nil {
 			compiledAhead++
 		}
-		agree(t, compiled, interpreted, []string{drawInput(t), drawInput(t), drawInput(t)})
 	})
 	if compiledAhead == 0 {
 		t.Error("no generated policy was compiled ahead")
 	}
+}
+
+// FuzzEvaluatorsAgree is TestEvaluatorsAgreeOnGenerated for as long as one likes.
+func FuzzEvaluatorsAgree(f *testing.F) {
+	f.Fuzz(rapid.MakeFuzz(func(t *rapid.T) { agreeOnGenerated(t) }))
+}
+
+// agreeOnGenerated puts generated inputs to a generated set, which it gives back.
+func agreeOnGenerated(t *rapid.T) *policy.Set {
+	var mods []policy.Module
+	g := &writer{t: t}
+	for i := range rapid.IntRange(1, 3).Draw(t, "policies") {
+		mods = append(mods, module(fmt.Sprintf("p%d", i), g.document(i == 0)))
+	}
+	compiled, interpreted := both(t, mods)
+	if compiled == nil {
+		t.Skip("does not compile")
+	}
+	var inputs []string
+	for range 10 {
+		inputs = append(inputs, drawInput(t))
+	}
+	agree(t, compiled, interpreted, inputs)
+	return compiled
 }
 
 // Values that inputs and policies have in common, so that they meet.
