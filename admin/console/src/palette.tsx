@@ -1,0 +1,51 @@
+// The command palette: every page, policy and set, by a few letters.
+import { useId, useMemo, useState } from "react";
+import { useLocation } from "wouter";
+import { places } from "./app.tsx";
+import { Modal } from "./ui.tsx";
+import { usePolicies, useSets, useZone } from "./zone.ts";
+
+export function Palette({ open, onClose }: { open: boolean; onClose: () => void }) {
+  return <Modal open={open} onClose={onClose} title="Go to">{open && <Finder onClose={onClose} />}</Modal>;
+}
+
+function Finder({ onClose }: { onClose: () => void }) {
+  const zone = useZone();
+  const [, go] = useLocation();
+  const [text, setText] = useState("");
+  const [at, setAt] = useState(0);
+  const list = useId();
+  const policies = usePolicies();
+  const sets = useSets();
+  const found = useMemo(() => {
+    const all = [
+      ...places.map((p) => ({ name: p.name, kind: "page", path: p.path })),
+      { name: "New policy", kind: "action", path: "/policies/new" },
+      ...(policies.data ?? []).map((p) => ({ name: p.name, kind: "policy", path: `/policies/${p.id}` })),
+      ...(sets.data ?? []).map((s) => ({ name: s.name, kind: "policy set", path: `/sets/${s.id}` })),
+    ];
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    const hits = all.filter((a) => words.every((w) => `${a.name} ${a.kind}`.toLowerCase().includes(w)));
+    if (words.length === 1 && text.length > 5) hits.push({ name: `Request ${text}`, kind: "audit", path: `/audit/${encodeURIComponent(text.trim())}` });
+    return hits.slice(0, 12);
+  }, [text, policies.data, sets.data]);
+  const take = (path: string | undefined) => { if (path !== undefined) { go(`/z/${zone}${path}`); onClose(); } };
+  return (
+    <>
+      <input role="combobox" aria-expanded="true" aria-controls={list} aria-activedescendant={found[at] ? `${list}-${at}` : undefined}
+        aria-label="Page, policy, policy set or request id" placeholder="Page, policy, set or request id" autoFocus value={text}
+        onChange={(e) => { setText(e.target.value); setAt(0); }}
+        onKeyDown={(e) => {
+          if (e.key === "ArrowDown") { e.preventDefault(); setAt(Math.min(at + 1, found.length - 1)); }
+          if (e.key === "ArrowUp") { e.preventDefault(); setAt(Math.max(at - 1, 0)); }
+          if (e.key === "Enter") { e.preventDefault(); take(found[at]?.path); }
+        }} />
+      <ul id={list} role="listbox" aria-label="Found" className="found">
+        {found.map((f, i) => (
+          <li key={f.path + f.name} id={`${list}-${i}`} role="option" aria-selected={i === at} onClick={() => take(f.path)}>{f.name}<span className="muted">{f.kind}</span></li>
+        ))}
+      </ul>
+      {found.length === 0 && <p className="muted" role="status">Nothing has this name.</p>}
+    </>
+  );
+}
