@@ -48,7 +48,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("admin configuration: Keys: %w", err)
 	}
 	s.trust, s.sets = trust, newCompiledSets()
-	s.tokens = newTokens(cfg.Store, cfg.BootstrapToken, s.now)
+	if s.tokens, err = newTokens(cfg.Store, cfg.BootstrapToken, s.now); err != nil {
+		return nil, err
+	}
 	if s.metrics, err = newMetrics(cfg.MeterProvider); err != nil {
 		return nil, fmt.Errorf("making the metrics: %w", err)
 	}
@@ -58,7 +60,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if s.document, err = OpenAPI(cfg.Version); err != nil {
 		return nil, fmt.Errorf("making the API's description: %w", err)
 	}
-	s.handler = s.mux()
+	if s.handler, err = s.mux(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 

@@ -42,40 +42,56 @@ type tokens struct {
 	bootstrap [sha256.Size]byte
 	enabled   bool
 	now       func() time.Time
+	console   *consoleSessions
 
 	mu   sync.Mutex
 	used map[string]time.Time // token id -> last use not yet stored
 }
 
-func newTokens(st store.Store, bootstrap string, now func() time.Time) *tokens {
+func newTokens(st store.Store, bootstrap string, now func() time.Time) (*tokens, error) {
+	console, err := newConsoleSessions(bootstrap, now)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the console's sessions: %w", err)
+	}
 	return &tokens{
+		console:   console,
 		store:     st,
 		bootstrap: sha256.Sum256([]byte(bootstrap)),
 		enabled:   bootstrap != "",
 		now:       now,
 		used:      map[string]time.Time{},
-	}
+	}, nil
 }
 
-// authenticate finds who makes the call: by the bearer token, or, where the
-// listener verified a client certificate, by that, which makes a daemon.
+// authenticate finds who makes the call: by the bearer token, or, where there is
+// none, by the cookie of the console, or, where the listener verified a client
+// certificate, by that, which makes a daemon.
 func (t *tokens) authenticate(r *http.Request) (actor, error) {
 	secret, ok := bearer(r)
 	if !ok {
+		if r.Header.Get("Authorization") == "" {
+			if a, signedIn, err := t.consoleActor(r); signedIn {
+				return a, err
+			}
+		}
 		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && r.Header.Get("Authorization") == "" {
 			name := r.TLS.PeerCertificates[0].Subject.CommonName
 			return actor{id: "cert:" + name, name: name, roles: []string{api.RoleDaemon}}, nil
 		}
 		return actor{}, errUnauthorized
 	}
-	hash := sha256.Sum256([]byte(secret))
+	return t.byHash(r.Context(), sha256.Sum256([]byte(secret)))
+}
+
+// byHash finds the actor by the hash of a token's secret.
+func (t *tokens) byHash(ctx context.Context, hash [sha256.Size]byte) (actor, error) {
 	if t.enabled && subtle.ConstantTimeCompare(hash[:], t.bootstrap[:]) == 1 {
 		return actor{id: "bootstrap", name: "bootstrap", roles: []string{api.RoleAdmin}}, nil
 	}
 	var token store.Token
-	err := t.store.View(r.Context(), func(tx store.Reader) error {
+	err := t.store.View(ctx, func(tx store.Reader) error {
 		var err error
-		token, err = tx.TokenByHash(r.Context(), hash[:])
+		token, err = tx.TokenByHash(ctx, hash[:])
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {

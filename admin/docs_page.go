@@ -24,5 +24,4 @@ func (s *Server) documentation(mux *http.ServeMux) {
 		Title: "caracal admin API", SwaggerJSON: "/openapi.json", BasePath: "/docs/", HideCurl: false, ShowTopBar: false,
 	}))
 	mux.Handle("GET /docs", http.RedirectHandler("/docs/", http.StatusMovedPermanently))
-	mux.Handle("GET /{$}", http.RedirectHandler("/docs/", http.StatusFound))
 }

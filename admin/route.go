@@ -171,7 +171,7 @@ func raw(method, path, id, summary string, roles []string, query []parameter, co
 }
 
 // mux builds the handler of all routes.
-func (s *Server) mux() http.Handler {
+func (s *Server) mux() (http.Handler, error) {
 	mux := http.NewServeMux()
 	methods := map[string][]string{}
 	for _, rt := range routes() {
@@ -187,12 +187,15 @@ func (s *Server) mux() http.Handler {
 		})
 	}
 	s.documentation(mux)
+	if err := s.consolePages(mux); err != nil {
+		return nil, err
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, refuse(http.StatusNotFound, "not_found", "there is nothing at %s", r.URL.Path))
 	})
 	return otelhttp.NewHandler(s.guard(mux), "admin",
 		otelhttp.WithMeterProvider(s.cfg.MeterProvider),
-		otelhttp.WithTracerProvider(s.cfg.TracerProvider))
+		otelhttp.WithTracerProvider(s.cfg.TracerProvider)), nil
 }
 
 // guard turns a panic into an answer and a log line, and sets what every answer carries.

@@ -22,11 +22,11 @@ func deps(t *testing.T, pkg string) []string {
 // Who may import whom, as docs/architecture.md says.
 func TestImports(t *testing.T) {
 	ours := map[string][]string{
-		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "audit": {}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {},
+		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "audit": {}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {}, "admin/console": {},
 		"daemon":        {"policy", "policy/engine", "bundle", "audit", "cache"},
 		"daemon/client": {},
 		"admin/api":     {"policy", "policy/engine"},
-		"admin":         {"policy", "policy/engine", "bundle", "audit", "admin/api", "admin/store"},
+		"admin":         {"policy", "policy/engine", "bundle", "audit", "admin/api", "admin/store", "admin/console"},
 		"admin/client":  {"policy", "policy/engine", "bundle", "admin/api"},
 	}
 	for pkg, allowed := range ours {

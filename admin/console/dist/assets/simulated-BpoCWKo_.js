@@ -1,0 +1,1 @@
+var e=`caracal-simulated`;function t(){try{let t=JSON.parse(localStorage.getItem(e)??`[]`);return Array.isArray(t)?t.filter(e=>typeof e==`string`):[]}catch{return[]}}function n(e){return t().includes(e)}function r(n){localStorage.setItem(e,JSON.stringify([n,...t().filter(e=>e!==n)].slice(0,500)))}export{r as n,n as t};
