@@ -4,91 +4,20 @@
 package typescript_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/caracalai/caracald/daemon"
 	"github.com/caracalai/caracald/daemon/client/clienttest"
+	"github.com/caracalai/caracald/internal/provision"
 )
-
-// run runs a command in a directory and gives what it prints.
-func run(t *testing.T, dir string, env []string, name string, args ...string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, &errs)
-	}
-	return string(out)
-}
-
-var major = regexp.MustCompile(`^v(\d+)\.`)
-
-// needNode makes sure of node 20 or newer, and of npm: those of the PATH, or else
-// Debian's, which root can install.
-var needNode = sync.OnceValue(func() string {
-	if why := lackOfNode(); why == "" {
-		return ""
-	}
-	if _, err := exec.LookPath("apt-get"); err != nil || os.Getuid() != 0 {
-		return lackOfNode() + "; install Node.js 20 or newer, with npm"
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	for _, args := range [][]string{{"update"}, {"install", "-y", "nodejs", "npm"}} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "apt-get " + strings.Join(args, " ") + ": " + err.Error() + "\n" + string(out)
-		}
-	}
-	return lackOfNode()
-})
-
-func lackOfNode() string {
-	for _, name := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(name); err != nil {
-			return "there is no " + name
-		}
-	}
-	out, err := exec.Command("node", "--version").Output()
-	if err != nil {
-		return "node --version: " + err.Error()
-	}
-	found := major.FindSubmatch(out)
-	if found == nil {
-		return "node --version says " + string(out)
-	}
-	if n, err := strconv.Atoi(string(found[1])); err != nil || n < 20 {
-		return "node is " + strings.TrimSpace(string(out)) + ", older than 20"
-	}
-	return ""
-}
-
-func node(t *testing.T) {
-	t.Helper()
-	if why := needNode(); why != "" {
-		t.Fatal(why)
-	}
-}
 
 // files reads a directory.
 func files(t *testing.T, dir string) map[string]string {
@@ -110,7 +39,7 @@ func files(t *testing.T, dir string) map[string]string {
 
 // The committed dist is what the sources compile to, without a warning.
 func TestDistIsCurrent(t *testing.T) {
-	node(t)
+	provision.Node(t)
 	dir := t.TempDir()
 	for _, name := range []string{"package.json", "package-lock.json", "tsconfig.json"} {
 		data, err := os.ReadFile(name)
@@ -124,8 +53,8 @@ func TestDistIsCurrent(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(dir, "src"), os.DirFS("src")); err != nil {
 		t.Fatal(err)
 	}
-	run(t, dir, nil, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-	run(t, dir, nil, "npm", "run", "build")
+	provision.Run(t, dir, nil, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+	provision.Run(t, dir, nil, "npm", "run", "build")
 	want, got := files(t, filepath.Join(dir, "dist")), files(t, "dist")
 	for name, content := range want {
 		if got[name] != content {
@@ -185,10 +114,10 @@ func start(t *testing.T) []string {
 }
 
 func TestNode(t *testing.T) {
-	node(t)
+	provision.Node(t)
 	env := start(t)
 	for _, name := range []string{"daemon", "hostile"} {
-		out := run(t, ".", env, "node", "--test", filepath.Join("test", name+".test.mjs"))
+		out := provision.Run(t, ".", env, "node", "--test", filepath.Join("test", name+".test.mjs"))
 		if !strings.Contains(out, "# fail 0") || strings.Contains(out, "# pass 0") || !strings.Contains(out, "# skipped 0") {
 			t.Errorf("%s", out)
 		}
@@ -197,14 +126,14 @@ func TestNode(t *testing.T) {
 
 // The package works as it is packed, without what it was built by.
 func TestPacked(t *testing.T) {
-	node(t)
+	provision.Node(t)
 	env := start(t)
 	dir := t.TempDir()
-	packed := strings.TrimSpace(run(t, ".", nil, "npm", "pack", "--silent", "--pack-destination", dir))
+	packed := strings.TrimSpace(provision.Run(t, ".", nil, "npm", "pack", "--silent", "--pack-destination", dir))
 	if err := os.WriteFile(filepath.Join(dir, "package.json"), []byte(`{"type":"module","private":true}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	run(t, dir, nil, "npm", "install", "--offline", "--no-audit", "--no-fund", "./"+packed)
+	provision.Run(t, dir, nil, "npm", "install", "--offline", "--no-audit", "--no-fund", "./"+packed)
 	const script = `import { DecideClient } from "@caracalai/decide";
 const client = new DecideClient({ url: process.env.DECIDE_URL, token: process.env.DECIDE_TOKEN, timeoutMs: 10000 });
 const decision = await client.decide({
@@ -219,7 +148,7 @@ client.close();
 	if err := os.WriteFile(filepath.Join(dir, "ask.mjs"), []byte(script), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out := run(t, dir, env, "node", "ask.mjs"); out != "true true\n" {
+	if out := provision.Run(t, dir, env, "node", "ask.mjs"); out != "true true\n" {
 		t.Errorf("it prints %s", out)
 	}
 }
