@@ -3,6 +3,7 @@ package console_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -49,6 +50,7 @@ type tab struct {
 }
 
 func startChromium(t *testing.T) {
+	t.Helper()
 	var path string
 	provision.Ensure(t, "Chromium", func() (err error) {
 		for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -59,15 +61,14 @@ func startChromium(t *testing.T) {
 		return err
 	}, "chromium")
 	chromium.once.Do(func() {
-		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.Flag("disable-dev-shm-usage", true),
-			chromedp.WSURLReadTimeout(patience), chromedp.WindowSize(1280, 900))
+		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.Flag("disable-dev-shm-usage", true))
 		if os.Geteuid() == 0 {
-			options = append(options, chromedp.NoSandbox) // Chromium's sandbox does not run as root
+			options = append(options, chromedp.Flag("no-sandbox", true)) // Chromium's sandbox does not run as root
 		}
 		allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 		ctx, cancel := chromedp.NewContext(allocator)
 		chromium.ctx, chromium.end = ctx, func() { cancel(); stop() }
-		if err := chromedp.Run(ctx); err != nil {
+		if err := chromedp.Do(ctx); err != nil {
 			t.Fatalf("starting Chromium: %v", err)
 		}
 	})
@@ -78,36 +79,15 @@ func startChromium(t *testing.T) {
 func newTab(t *testing.T, base string) *tab {
 	t.Helper()
 	startChromium(t)
-	ctx, cancel := chromedp.NewContext(chromium.ctx, chromedp.WithNewBrowserContext())
-	b := &tab{t: t, ctx: ctx, base: base}
-	chromedp.ListenTarget(ctx, func(ev any) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		switch ev := ev.(type) {
-		case *runtime.EventExceptionThrown:
-			b.problems = append(b.problems, "exception: "+ev.ExceptionDetails.Error())
-		case *log.EventEntryAdded:
-			// Calls that fail are shown to people by the page; the browser notes them as network errors.
-			if ev.Entry.Level == log.LevelError && ev.Entry.Source != log.SourceNetwork {
-				b.problems = append(b.problems, fmt.Sprintf("%s: %s", ev.Entry.Source, ev.Entry.Text))
-			}
-		case *runtime.EventConsoleAPICalled:
-			if ev.Type == runtime.APITypeError {
-				var said []string
-				for _, a := range ev.Args {
-					said = append(said, string(a.Value)+a.Description)
-				}
-				b.problems = append(b.problems, "console: "+strings.Join(said, " "))
-			}
-		case *network.EventRequestWillBeSent:
-			if !strings.HasPrefix(ev.Request.URL, base+"/") && !strings.HasPrefix(ev.Request.URL, "data:") && !strings.HasPrefix(ev.Request.URL, "blob:") {
-				b.problems = append(b.problems, "a call to another host: "+ev.Request.URL)
-			}
-		}
-	})
+	b := &tab{t: t, base: base}
+	ctx, cancel := chromedp.NewContext(chromium.ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(b.note))
+	b.ctx = ctx
+	if err := chromedp.Do(ctx); err != nil { // the context of the first call is the window's
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			b.shoot("failed-" + strings.ReplaceAll(t.Name(), "/", "-"))
+			b.shoot("failed-" + t.Name())
 		}
 		cancel()
 		b.mu.Lock()
@@ -116,8 +96,56 @@ func newTab(t *testing.T, base string) *tab {
 			t.Errorf("in the browser: %s", p)
 		}
 	})
-	b.run(log.Enable(), network.Enable(), emulation.SetDeviceMetricsOverride(1280, 900, 1, false))
+	call(b, log.Enable, cdp.Empty{})
+	call(b, network.Enable, network.EnableParams{})
+	b.size(1280, 900)
 	return b
+}
+
+// note keeps what must not happen in a browser.
+func (b *tab) note(ev any) {
+	problem := ""
+	switch ev := ev.(type) {
+	case *runtime.EventExceptionThrown:
+		problem = "exception: " + ev.ExceptionDetails.Text
+		if e := ev.ExceptionDetails.Exception; e != nil {
+			problem += " " + e.Description
+		}
+	case *log.EventEntryAdded:
+		// A call that fails is shown to people by the page; the browser notes it as an error of the network.
+		if ev.Entry.Level == log.EntryLevelError && ev.Entry.Source != log.EntrySourceNetwork {
+			problem = fmt.Sprintf("%s: %s", ev.Entry.Source, ev.Entry.Text)
+		}
+	case *runtime.EventConsoleAPICalled:
+		if ev.Type == runtime.ConsoleAPICalledTypeError {
+			problem = "console:"
+			for _, a := range ev.Args {
+				problem += " " + string(a.Value) + a.Description
+			}
+		}
+	case *network.EventRequestWillBeSent:
+		at := ev.Request.URL
+		if !strings.HasPrefix(at, b.base+"/") && !strings.HasPrefix(at, "data:") && !strings.HasPrefix(at, "blob:") {
+			problem = "a call to another host: " + at
+		}
+	}
+	if problem != "" {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.problems = append(b.problems, problem)
+	}
+}
+
+// call runs a command of the DevTools protocol.
+func call[P, R any](b *tab, cmd cdp.Command[P, R], params P) R {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	r, err := chromedp.Call(ctx, cmd, params)
+	if err != nil {
+		b.t.Fatalf("in the browser: %s: %v\nat %s the page says:\n%s", cmd.Method, err, b.address(), b.text())
+	}
+	return r
 }
 
 // signIn opens the console by a one-time link, as `caracal web` does.
@@ -127,11 +155,11 @@ func (b *tab) signIn(link string) {
 	b.sees("Sign out")
 }
 
-func (b *tab) run(actions ...chromedp.Action) {
+func (b *tab) run(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	if err := chromedp.Run(ctx, actions...); err != nil {
+	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.t.Fatalf("in the browser: %v\nat %s the page says:\n%s", err, b.address(), b.text())
 	}
 }
@@ -148,33 +176,34 @@ func (b *tab) open(address string) {
 func (b *tab) reload() { b.t.Helper(); b.run(chromedp.Reload()) }
 
 // back goes back in the history, as the browser's button does.
-func (b *tab) back() { b.t.Helper(); b.js(`history.back()`, nil) }
+func (b *tab) back() { b.t.Helper(); b.run(chromedp.Evaluate[chromedp.Void](`history.back()`)) }
 
 // js evaluates an expression; a promise is waited for.
-func (b *tab) js(expression string, into any) {
+func js[T any](b *tab, expression string) T {
 	b.t.Helper()
-	wait := func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
-	if into == nil {
-		b.run(chromedp.Evaluate(`(() => { `+expression+` })()`, nil, wait))
-		return
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("in the browser: %s: %v", expression, err)
 	}
-	b.run(chromedp.Evaluate(expression, into, wait))
+	return v
 }
 
-// text is what the page shows.
-func (b *tab) text() (text string) {
-	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
-	defer cancel()
-	_ = chromedp.Run(ctx, chromedp.Evaluate(`document.body?.innerText ?? ""`, &text)) // "" while a page is left
-	return text
-}
+// text is what the page shows; "" while it is being left.
+func (b *tab) text() string { return b.peek(`document.body?.innerText ?? ""`) }
 
 // address is the path, query and fragment that the browser shows.
-func (b *tab) address() (address string) {
+func (b *tab) address() string { return b.peek(`location.pathname + location.search + location.hash`) }
+
+func (b *tab) peek(expression string) string {
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 	defer cancel()
-	_ = chromedp.Run(ctx, chromedp.Evaluate(`location.pathname + location.search + location.hash`, &address))
-	return address
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](expression))
+	if err != nil {
+		return "" // between two pages there is none
+	}
+	return text
 }
 
 // eventually waits until something holds.
@@ -205,38 +234,46 @@ func (b *tab) at(part string) {
 	b.eventually("the address has "+part, func() bool { return strings.Contains(b.address(), part) })
 }
 
-// find waits for the one enabled element that assistive software knows by a role
-// and name, the first of several. A name that ends with … is the beginning of one.
+// find waits for the enabled element that assistive software knows by a role and
+// name, the first of several. A name that ends with … is the beginning of one.
 func (b *tab) find(role, name string) cdp.BackendNodeID {
 	b.t.Helper()
 	var found cdp.BackendNodeID
-	b.eventually(fmt.Sprintf("there is a %s %q", role, name), func() bool {
-		ctx, cancel := context.WithTimeout(b.ctx, patience)
-		defer cancel()
-		return chromedp.Run(ctx, chromedp.ActionFunc(func(ctx context.Context) error {
-			document, _, err := runtime.Evaluate("document").Do(ctx)
-			if err != nil {
-				return err
-			}
-			query := accessibility.QueryAXTree().WithObjectID(document.ObjectID).WithRole(role)
-			start, prefix := strings.CutSuffix(name, "…")
-			if !prefix {
-				query = query.WithAccessibleName(name)
-			}
-			nodes, err := query.Do(ctx)
-			if err != nil {
-				return err
-			}
-			for _, n := range nodes {
-				if !n.Ignored && !disabled(n) && (!prefix || strings.HasPrefix(textOf(n.Name), start)) {
-					found = n.BackendDOMNodeID
-					return nil
-				}
-			}
-			return fmt.Errorf("there is none")
-		})) == nil
+	b.eventually(fmt.Sprintf("there is a %s %q", role, name), func() (ok bool) {
+		found, ok = b.lookup(role, name)
+		return ok
 	})
 	return found
+}
+
+// has tells whether there is such an element now.
+func (b *tab) has(role, name string) bool {
+	_, ok := b.lookup(role, name)
+	return ok
+}
+
+func (b *tab) lookup(role, name string) (cdp.BackendNodeID, bool) {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	document, err := chromedp.Call(ctx, runtime.Evaluate, runtime.EvaluateParams{Expression: "document"})
+	if err != nil || document.Result == nil {
+		return 0, false // between two pages there is none
+	}
+	query := accessibility.QueryAXTreeParams{ObjectID: document.Result.ObjectID, Role: role}
+	start, prefix := strings.CutSuffix(name, "…")
+	if !prefix {
+		query.AccessibleName = name
+	}
+	tree, err := chromedp.Call(ctx, accessibility.QueryAXTree, query)
+	if err != nil {
+		return 0, false
+	}
+	for _, n := range tree.Nodes {
+		if !n.Ignored && !disabled(n) && (!prefix || strings.HasPrefix(textOf(n.Name), start)) {
+			return n.BackendDOMNodeID, true
+		}
+	}
+	return 0, false
 }
 
 func textOf(v *accessibility.Value) (text string) {
@@ -255,37 +292,38 @@ func disabled(n *accessibility.Node) bool {
 // click clicks what find finds, with the mouse, where it is.
 func (b *tab) click(role, name string) {
 	b.t.Helper()
-	b.eventually(fmt.Sprintf("the %s %q can be clicked", role, name), func() bool {
-		node := b.find(role, name)
-		ctx, cancel := context.WithTimeout(b.ctx, patience)
-		defer cancel()
-		// The element may be drawn anew between finding and clicking it.
-		return chromedp.Run(ctx, chromedp.ActionFunc(func(ctx context.Context) error {
-			if err := dom.ScrollIntoViewIfNeeded().WithBackendNodeID(node).Do(ctx); err != nil {
-				return err
-			}
-			quads, err := dom.GetContentQuads().WithBackendNodeID(node).Do(ctx)
-			if err != nil {
-				return err
-			}
-			if len(quads) == 0 {
-				return fmt.Errorf("it has no place")
-			}
-			q := quads[0]
-			return chromedp.MouseClickXY((q[0]+q[4])/2, (q[1]+q[5])/2).Do(ctx)
-		})) == nil
+	var why error
+	b.eventually(fmt.Sprintf("the %s %q can be clicked (%v)", role, name, why), func() bool {
+		why = b.clickAt(b.find(role, name))
+		return why == nil // it may be drawn anew between finding and clicking it
 	})
+}
+
+func (b *tab) clickAt(node cdp.BackendNodeID) error {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if _, err := chromedp.Call(ctx, dom.ScrollIntoViewIfNeeded, dom.ScrollIntoViewIfNeededParams{BackendNodeID: node}); err != nil {
+		return err
+	}
+	place, err := chromedp.Call(ctx, dom.GetContentQuads, dom.GetContentQuadsParams{BackendNodeID: node})
+	if err != nil {
+		return err
+	}
+	if len(place.Quads) == 0 {
+		return errors.New("it has no place on the page")
+	}
+	q := place.Quads[0]
+	return chromedp.Do(ctx, chromedp.MouseClickXY((q[0]+q[4])/2, (q[1]+q[5])/2))
 }
 
 // focus focuses what find finds.
 func (b *tab) focus(role, name string) {
 	b.t.Helper()
-	node := b.find(role, name)
-	b.run(chromedp.ActionFunc(func(ctx context.Context) error { return dom.Focus().WithBackendNodeID(node).Do(ctx) }))
+	call(b, dom.Focus, dom.FocusParams{BackendNodeID: b.find(role, name)})
 }
 
 // press presses a key, with modifiers.
-func (b *tab) press(key string, modifiers ...input.Modifier) {
+func (b *tab) press(key string, modifiers ...chromedp.Modifier) {
 	b.t.Helper()
 	b.run(chromedp.KeyEvent(key, chromedp.KeyModifiers(modifiers...)))
 }
@@ -294,56 +332,52 @@ func (b *tab) press(key string, modifiers ...input.Modifier) {
 func (b *tab) fill(role, name, text string) {
 	b.t.Helper()
 	b.focus(role, name)
-	b.press("a", input.ModifierCtrl)
+	b.press("a", chromedp.ModifierCtrl)
 	b.press(kb.Delete)
-	b.run(input.InsertText(text))
+	b.write(text)
+}
+
+// write writes a text where the focus is.
+func (b *tab) write(text string) {
+	b.t.Helper()
+	call(b, input.InsertText, input.InsertTextParams{Text: text})
 }
 
 // choose picks an option of a list by its text.
 func (b *tab) choose(name, option string) {
 	b.t.Helper()
-	node := b.find("combobox", name)
-	var chosen bool
-	b.run(chromedp.ActionFunc(func(ctx context.Context) error {
-		object, err := dom.ResolveNode().WithBackendNodeID(node).Do(ctx)
+	b.eventually(fmt.Sprintf("%s has the option %q", name, option), func() bool {
+		object := call(b, dom.ResolveNode, dom.ResolveNodeParams{BackendNodeID: b.find("combobox", name)}).Object
+		text, err := json.Marshal(option)
 		if err != nil {
-			return err
+			b.t.Fatal(err)
 		}
-		arg, err := json.Marshal(option)
-		if err != nil {
-			return err
-		}
-		result, thrown, err := runtime.CallFunctionOn(`function (text) {
-			const option = [...this.options].find((o) => o.text === text);
-			if (!option) return false;
-			Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, "value").set.call(this, option.value);
-			this.dispatchEvent(new Event("change", { bubbles: true }));
-			return true;
-		}`).WithObjectID(object.ObjectID).WithArguments([]*runtime.CallArgument{{Value: arg}}).WithReturnByValue(true).Do(ctx)
-		if err != nil {
-			return err
-		}
-		if thrown != nil {
-			return thrown
-		}
-		chosen = string(result.Value) == "true"
-		return nil
-	}))
-	if !chosen {
-		b.t.Fatalf("%s has no option %q", name, option)
-	}
+		chosen := call(b, runtime.CallFunctionOn, runtime.CallFunctionOnParams{
+			FunctionDeclaration: `function (text) {
+				const option = [...this.options].find((o) => o.text === text);
+				if (!option) return false;
+				Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, "value").set.call(this, option.value);
+				this.dispatchEvent(new Event("change", { bubbles: true }));
+				return true;
+			}`,
+			ObjectID: object.ObjectID, Arguments: []*runtime.CallArgument{{Value: text}},
+		})
+		return chosen.ExceptionDetails == nil && string(chosen.Result.Value) == "true"
+	})
 }
 
 // size gives the window another size, in pixels of the page.
 func (b *tab) size(width, height int64) {
 	b.t.Helper()
-	b.run(emulation.SetDeviceMetricsOverride(width, height, 1, false))
+	call(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1})
 }
 
-// dark sets what the system prefers.
+// prefers sets the colours that the system prefers: "light" or "dark".
 func (b *tab) prefers(scheme string) {
 	b.t.Helper()
-	b.run(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}))
+	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+	}})
 }
 
 // shoot keeps a picture of the page, for people.
@@ -355,8 +389,8 @@ func (b *tab) shoot(name string) {
 	}
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	var picture []byte
-	if err := chromedp.Run(ctx, chromedp.CaptureScreenshot(&picture)); err != nil {
+	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
 		b.t.Errorf("taking the picture %s: %v", name, err)
 		return
 	}

@@ -177,6 +177,32 @@ func (p *plant) caracal(args ...string) string {
 	return provision.Run(p.t, p.dir, []string{"CARACAL_API_URL=" + p.api, "CARACAL_ADMIN_TOKEN=" + p.token, "CARACAL_ZONE_ID=" + p.zone, "CARACAL_DECIDE_URL=" + p.decide}, binary(p.t, "caracal"), args...)
 }
 
+// publish makes a policy, a set of the same name, and a version of it.
+func (p *plant) publish(name, content string) (api.PolicySet, api.PolicySetVersion) {
+	p.t.Helper()
+	policy, err := p.client.CreatePolicy(p.t.Context(), p.zone, api.PolicyCreate{Name: name, Content: content})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	set, err := p.client.CreatePolicySet(p.t.Context(), p.zone, api.PolicySetCreate{Name: name})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	version, err := p.client.AddSetVersion(p.t.Context(), p.zone, set.ID, policy.VersionID)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return set, version
+}
+
+// activate publishes, activates, and waits until the daemon decides by it.
+func (p *plant) activate(name, content string) (api.PolicySet, api.PolicySetVersion) {
+	p.t.Helper()
+	set, version := p.publish(name, content)
+	p.caracal("policy-set", "activate", name, version.ID, "--wait", patience.String())
+	return set, version
+}
+
 // answer is a decision of the daemon, as far as tests read it.
 type answer struct {
 	Decision           string  `json:"decision"`

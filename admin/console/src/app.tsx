@@ -1,6 +1,6 @@
 // The frame around every page: who is signed in, the zone, the way between pages.
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { lazy, Suspense, useEffect, useRef, useState } from "react";
+import { Component, lazy, type ReactNode, Suspense, useEffect, useRef, useState } from "react";
 import { Link, Redirect, Route, Switch, useLocation, useParams } from "wouter";
 import { api, isSignedOut, signOut } from "./api.ts";
 import { Palette } from "./palette.tsx";
@@ -10,20 +10,17 @@ import { Loading, Problem } from "./ui.tsx";
 import { ZoneContext } from "./zone.ts";
 import { Zones } from "./pages/zones.tsx";
 
-const Overview = lazy(() => import("./pages/overview.tsx"));
-const Policies = lazy(() => import("./pages/policies.tsx"));
-const PolicyNew = lazy(() => import("./pages/policy-new.tsx"));
-const PolicyPage = lazy(() => import("./pages/policy.tsx"));
-const Sets = lazy(() => import("./pages/sets.tsx"));
-const SetPage = lazy(() => import("./pages/set.tsx"));
-const Simulate = lazy(() => import("./pages/simulate.tsx"));
-const Activate = lazy(() => import("./pages/activate.tsx"));
-const Audit = lazy(() => import("./pages/audit.tsx"));
-const Request = lazy(() => import("./pages/request.tsx"));
-const Fleet = lazy(() => import("./pages/fleet.tsx"));
-const Tokens = lazy(() => import("./pages/tokens.tsx"));
-const Keys = lazy(() => import("./pages/keys.tsx"));
-const AdminAudit = lazy(() => import("./pages/admin-audit.tsx"));
+const pages = {
+  overview: () => import("./pages/overview.tsx"), policies: () => import("./pages/policies.tsx"), policyNew: () => import("./pages/policy-new.tsx"),
+  policy: () => import("./pages/policy.tsx"), sets: () => import("./pages/sets.tsx"), set: () => import("./pages/set.tsx"),
+  simulate: () => import("./pages/simulate.tsx"), activate: () => import("./pages/activate.tsx"), audit: () => import("./pages/audit.tsx"),
+  request: () => import("./pages/request.tsx"), fleet: () => import("./pages/fleet.tsx"), tokens: () => import("./pages/tokens.tsx"),
+  keys: () => import("./pages/keys.tsx"), adminAudit: () => import("./pages/admin-audit.tsx"),
+};
+const Overview = lazy(pages.overview), Policies = lazy(pages.policies), PolicyNew = lazy(pages.policyNew), PolicyPage = lazy(pages.policy);
+const Sets = lazy(pages.sets), SetPage = lazy(pages.set), Simulate = lazy(pages.simulate), Activate = lazy(pages.activate);
+const Audit = lazy(pages.audit), Request = lazy(pages.request), Fleet = lazy(pages.fleet), Tokens = lazy(pages.tokens);
+const Keys = lazy(pages.keys), AdminAudit = lazy(pages.adminAudit);
 
 /** Pages of a zone, in the order of the workflow. */
 export const places = [
@@ -33,7 +30,9 @@ export const places = [
 ] as const;
 
 export function App() {
-  const who = useQuery({ queryKey: ["who"], queryFn: async ({ signal }) => { await exchanged; return api.tokens.whoAmI({ signal }); }, refetchInterval: 30_000 });
+  const who = useQuery({ queryKey: ["who"], queryFn: async ({ signal }) => { await exchanged; return api.tokens.whoAmI({ signal }); },
+    // Asking again while nobody is signed in would take the sign-in page away from who is typing.
+    refetchInterval: (q) => (q.state.data ? 5_000 : false), refetchOnWindowFocus: (q) => !!q.state.data, refetchOnReconnect: (q) => !!q.state.data });
   if (isSignedOut(who.error)) return <SignIn />;
   if (!who.data) return <main className="signin">{who.error ? <Problem error={who.error} retry={() => void who.refetch()} /> : <Loading what="who is signed in" />}</main>;
   return (
@@ -59,6 +58,24 @@ function First() {
   return <main className="signin">{zones.error ? <Problem error={zones.error} retry={() => void zones.refetch()} /> : <Loading what="zones" />}</main>;
 }
 
+/**
+ * What is shown where a page could not be loaded or drawn: the control plane may
+ * be away, or be another version since. Once it answers, the page is loaded anew.
+ */
+class Guard extends Component<{ children: ReactNode }, { error: unknown }> {
+  override state = { error: undefined as unknown };
+  private timer: ReturnType<typeof setInterval> | undefined;
+  static getDerivedStateFromError(error: unknown) { return { error }; }
+  override componentDidCatch() {
+    this.timer ??= setInterval(() => void fetch("/healthz").then((r) => { if (r.ok) window.location.reload(); }, () => undefined), 3_000);
+  }
+  override componentWillUnmount() { clearInterval(this.timer); }
+  override render() {
+    if (this.state.error === undefined) return this.props.children;
+    return <Problem error={this.state.error} retry={() => window.location.reload()} />;
+  }
+}
+
 function InZone({ name, away }: { name: string; away: boolean }) {
   const { zone = "" } = useParams<{ zone: string }>();
   const [location, go] = useLocation();
@@ -76,6 +93,10 @@ function InZone({ name, away }: { name: string; away: boolean }) {
     return () => window.removeEventListener("keydown", keys);
   }, []);
   useEffect(() => setMenu(false), [location]);
+  // Once the control plane is back, what could not be read is asked for again.
+  useEffect(() => { if (!away) void queries.refetchQueries({ type: "active", predicate: (q) => q.state.status === "error" }); }, [away, queries]);
+  // The pages are small: having them all lets people go between them while the control plane is away.
+  useEffect(() => { for (const load of Object.values(pages)) load().catch(() => undefined); }, []);
   const base = `/z/${zone}`;
   const next: Theme = chosen === "system" ? "dark" : chosen === "dark" ? "light" : "system";
   return (
@@ -103,7 +124,7 @@ function InZone({ name, away }: { name: string; away: boolean }) {
           })}
         </nav>
         <main id="main" ref={main} tabIndex={-1}>
-          <Suspense fallback={<Loading what="the page" />}>
+          <Guard key={location}><Suspense fallback={<Loading what="the page" />}>
             <Switch>
               <Route path="/z/:zone"><Overview /></Route>
               <Route path="/z/:zone/policies"><Policies /></Route>
@@ -121,7 +142,7 @@ function InZone({ name, away }: { name: string; away: boolean }) {
               <Route path="/z/:zone/admin-audit"><AdminAudit /></Route>
               <Route><h1>There is nothing here</h1><p>The address may be mistyped. <Link href={base}>Go to the overview</Link></p></Route>
             </Switch>
-          </Suspense>
+          </Suspense></Guard>
         </main>
       </div>
       <Palette open={open} onClose={() => setOpen(false)} />
