@@ -177,6 +177,16 @@ func (p *plant) caracal(args ...string) string {
 	return provision.Run(p.t, p.dir, []string{"CARACAL_API_URL=" + p.api, "CARACAL_ADMIN_TOKEN=" + p.token, "CARACAL_ZONE_ID=" + p.zone, "CARACAL_DECIDE_URL=" + p.decide}, binary(p.t, "caracal"), args...)
 }
 
+// policies are the zone's, newest first.
+func (p *plant) policies() []api.Policy {
+	p.t.Helper()
+	list, err := p.client.Policies(p.t.Context(), p.zone, client.Page{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return list.Items
+}
+
 // publish makes a policy, a set of the same name, and a version of it.
 func (p *plant) publish(name, content string) (api.PolicySet, api.PolicySetVersion) {
 	p.t.Helper()

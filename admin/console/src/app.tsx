@@ -93,8 +93,6 @@ function InZone({ name, away }: { name: string; away: boolean }) {
     return () => window.removeEventListener("keydown", keys);
   }, []);
   useEffect(() => setMenu(false), [location]);
-  // Once the control plane is back, what could not be read is asked for again.
-  useEffect(() => { if (!away) void queries.refetchQueries({ type: "active", predicate: (q) => q.state.status === "error" }); }, [away, queries]);
   // The pages are small: having them all lets people go between them while the control plane is away.
   useEffect(() => { for (const load of Object.values(pages)) load().catch(() => undefined); }, []);
   const base = `/z/${zone}`;

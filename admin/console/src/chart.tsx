@@ -34,5 +34,5 @@ export default function Chart({ times, allow, deny, activations, summary }: Char
     return () => { sized.disconnect(); plot.current = null; made.destroy(); };
   }, []);
   useEffect(() => plot.current?.setData([times, allow, deny]), [times, allow, deny, activations]);
-  return <figure><div ref={host} aria-hidden="true" /><figcaption className="skip">{summary}</figcaption></figure>;
+  return <figure><div ref={host} aria-hidden="true" /><figcaption className="unseen">{summary}</figcaption></figure>;
 }

@@ -20,7 +20,11 @@ const onError = (error: unknown) => {
 const queries = new QueryClient({
   queryCache: new QueryCache({ onError: (error, query) => { if (query.queryKey[0] !== "who") onError(error); } }),
   mutationCache: new MutationCache({ onError }),
-  defaultOptions: { queries: { retry: (count, error) => error instanceof AdminConnectionError && count < 2, staleTime: 2_000 } },
+  defaultOptions: { queries: {
+    retry: (count, error) => error instanceof AdminConnectionError && count < 2, staleTime: 2_000,
+    // What could not be read because the control plane was away is asked for again until it is back.
+    refetchInterval: (q) => (q.state.error instanceof AdminConnectionError ? 2_000 : false),
+  } },
 });
 
 const root = document.getElementById("root");

@@ -12,6 +12,8 @@ function takeCode(): string | null {
 }
 
 const code = takeCode();
+// A link that is opened where the console is open already changes the fragment alone.
+window.addEventListener("hashchange", () => { if (window.location.hash.startsWith("#code=")) window.location.reload(); });
 // One exchange for the page's life, however often it is drawn: a code works once.
 export const exchanged: Promise<string> = code ? signIn({ code }).then(() => "", (error: unknown) => (error instanceof Error ? error.message : String(error))) : Promise.resolve("");
 

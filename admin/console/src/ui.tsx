@@ -29,7 +29,7 @@ export function Card({ title, aside, children }: { title?: string; aside?: React
 
 /** What a list says while it is empty: what it would hold, and how to begin. */
 export function Empty({ title, children, action }: { title: string; children: ReactNode; action?: ReactNode }) {
-  return <div className="empty"><h3>{title}</h3><p>{children}</p>{action}</div>;
+  return <div className="empty"><h2>{title}</h2><p>{children}</p>{action}</div>;
 }
 
 /** An error: what went wrong, and what to do. */
@@ -70,9 +70,9 @@ export function Ago({ at }: { at: string | null | undefined }) {
 export function Copy({ text, what, children }: { text: string; what: string; children?: ReactNode }) {
   const [done, setDone] = useState(false);
   return (
-    <button type="button" className="copy" aria-label={done ? `${what} copied` : `Copy ${what}`} title={text}
+    <button type="button" className="copy" title={text}
       onClick={() => void navigator.clipboard.writeText(text).then(() => { setDone(true); setTimeout(() => setDone(false), 1500); })}>
-      {children}<span aria-hidden="true">{done ? "✓" : "⧉"}</span>
+      {children}<span className="unseen">{done ? `, ${what} copied` : `, copy ${what}`}</span><span aria-hidden="true">{done ? "✓" : "⧉"}</span>
     </button>
   );
 }
@@ -121,7 +121,7 @@ export function Modal({ open, onClose, title, children }: { open: boolean; onClo
 /** A table that scrolls sideways by itself where the window is narrow. */
 export function Table({ label, head, children }: { label: string; head: string[]; children: ReactNode }) {
   return (
-    <div className="table" role="region" aria-label={label} tabIndex={0}>
+    <div className="table" role="region" aria-label={`${label}, table`} tabIndex={0}>
       <table><thead><tr>{head.map((h) => <th key={h} scope="col">{h}</th>)}</tr></thead><tbody>{children}</tbody></table>
     </div>
   );

@@ -59,7 +59,7 @@ export default function Activate() {
         <Problem error={history.error} />
         {history.data?.items.length === 0 && <p className="muted">Nothing was ever activated in this zone.</p>}
         {history.data && history.data.items.length > 0 && (
-          <Table label="Activations" head={["Sequence", "Policy set", "Version", "When", "By", "Reason", ""]}>
+          <Table label="Activations" head={["Sequence", "Policy set", "Version", "When", "By", "Reason", "Actions"]}>
             {history.data.items.map((a, i) => (
               <tr key={a.id}><td>{a.sequence}</td><td>{nameOf(a.policy_set_id)}</td><td><Hash value={a.version_id} what="version id" /></td><td><Ago at={a.created_at} /></td><td>{a.actor_name}</td><td className="wrap">{a.reason}</td>
                 <td>{i > 0 && a.policy_set_id && a.version_id && a.version_id !== active.data?.policy_set_version_id && <button onClick={() => setBack({ set: a.policy_set_id ?? "", version: a.version_id ?? "", sequence: a.sequence })}>Roll back</button>}</td></tr>

@@ -54,7 +54,7 @@ function Checklist({ version, active }: { version: PolicySetVersion; active: boo
     queryFn: async ({ signal }) => (await api.audit.page(zone, { limit: 100, event_type: "decision" }, { signal })).items.some((e) => e.policy_set_version_id === version.id),
   });
   const steps: [string, boolean][] = [["valid", true], ["simulated", isSimulated(version.id)], ["active", active], ["first exchange audited", active && audited.data === true]];
-  return <ul className="check">{steps.map(([name, done]) => <li key={name} className={done ? "" : "muted"}>{done ? "✓" : "○"} {name}<span className="skip">{done ? ", done" : ", not yet"}</span></li>)}</ul>;
+  return <ul className="check">{steps.map(([name, done]) => <li key={name} className={done ? "" : "muted"}>{done ? "✓" : "○"} {name}<span className="unseen">{done ? ", done" : ", not yet"}</span></li>)}</ul>;
 }
 
 function Compose({ set, name, newest }: { set: string; name: string; newest: PolicySetVersion | undefined }) {

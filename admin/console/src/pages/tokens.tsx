@@ -35,7 +35,7 @@ export default function Tokens() {
         <Problem error={tokens.error} />{tokens.isPending && <Loading what="tokens" />}
         {tokens.data && tokens.data.length === 0 && <p className="muted">There is none beside the one the control plane was started with.</p>}
         {tokens.data && tokens.data.length > 0 && (
-          <Table label="Tokens" head={["Name", "Roles", "Zone", "Last used", "State", ""]}>
+          <Table label="Tokens" head={["Name", "Roles", "Zone", "Last used", "State", "Actions"]}>
             {tokens.data.map((t) => <tr key={t.id}><td>{t.name}</td><td>{t.roles.join(", ")}</td><td>{t.zone_id ?? "all"}</td><td><Ago at={t.last_used_at} /></td>
               <td>{t.revoked_at ? <Badge tone="bad">revoked</Badge> : <Badge tone="good">good</Badge>}</td><td>{!t.revoked_at && <button className="danger" onClick={() => setRevoking(t)}>Revoke</button>}</td></tr>)}
           </Table>
