@@ -328,6 +328,9 @@ func (b *tab) press(key string, modifiers ...chromedp.Modifier) {
 	b.run(chromedp.KeyEvent(key, chromedp.KeyModifiers(modifiers...)))
 }
 
+// pressEnd goes to the end of a text, as Ctrl-End does.
+func (b *tab) pressEnd() { b.t.Helper(); b.press(kb.End, chromedp.ModifierCtrl) }
+
 // fill replaces the text of a field or an editor.
 func (b *tab) fill(role, name, text string) {
 	b.t.Helper()

@@ -30,6 +30,7 @@ cat <<TEXT
 
 Serving until interrupted (Ctrl-C).
 
+  console         $CARACAL_API_URL/console/   (bin/caracal web signs you in)
   admin API       $CARACAL_API_URL/docs/
   metrics         $CARACAL_API_URL/metrics
   decisions       $CARACAL_DECIDE_URL/v1/decide
@@ -37,6 +38,7 @@ Serving until interrupted (Ctrl-C).
 Try, in another terminal:
 
   . $data/env
+  bin/caracal web                  # the console, signed in
   bin/caracal policy-set active
   bin/caracal decide examples/payments/inputs/refund.json
   bin/caracal audit list

@@ -6,7 +6,7 @@ import { api, isSignedOut, signOut } from "./api.ts";
 import { Palette } from "./palette.tsx";
 import { exchanged, SignIn } from "./signin.tsx";
 import { applyTheme, type Theme, theme } from "./theme.ts";
-import { Loading, Problem } from "./ui.tsx";
+import { Icon, Loading, Problem } from "./ui.tsx";
 import { ZoneContext } from "./zone.ts";
 import { Zones } from "./pages/zones.tsx";
 
@@ -110,7 +110,7 @@ function InZone({ name, away }: { name: string; away: boolean }) {
         </select>
         <span className="grow" />
         <button type="button" onClick={() => setOpen(true)} aria-keyshortcuts="Control+K">Find <kbd>Ctrl K</kbd></button>
-        <button type="button" onClick={() => { applyTheme(next); choose(next); }} aria-label={`Colours: ${chosen}; change to ${next}`}>{chosen === "dark" ? "☾" : chosen === "light" ? "☀" : "◐"}</button>
+        <button type="button" onClick={() => { applyTheme(next); choose(next); }} aria-label={`Colours: ${chosen}; change to ${next}`}><Icon name={chosen} /></button>
         <button type="button" title={`Signed in as ${name}`} onClick={() => void signOut().then(() => queries.invalidateQueries())}>Sign out</button>
       </header>
       {away && <div className="away" role="status">The control plane does not answer. What you see may be old; the console goes on by itself once it is back.</div>}

@@ -16,8 +16,8 @@ export default function Chart({ times, allow, deny, activations, summary }: Char
     const colour = (name: string) => { const probe = document.createElement("i"); probe.style.color = `var(${name})`; el.append(probe); const c = getComputedStyle(probe).color; probe.remove(); return c; };
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
     const made = new uPlot({
-      width: el.clientWidth, height: 190, cursor: { y: false }, axes: [axis, { ...axis, size: 44 }], scales: { y: { range: (_, __, max) => [0, Math.max(5, max * 1.1)] } },
-      series: [{}, { label: "allow", stroke: colour("--good"), width: 2 }, { label: "deny", stroke: colour("--bad"), width: 2, dash: [6, 3] }],
+      width: el.clientWidth, height: 190, cursor: { y: false }, axes: [axis, { ...axis, size: 44 }], scales: { x: { range: (_, from, to) => [from, Math.max(to, Date.now() / 1000)] }, y: { range: (_, __, max) => [0, Math.max(5, max * 1.1)] } },
+      series: [{}, { label: "allow", points: { show: false }, stroke: colour("--good"), width: 2 }, { label: "deny", points: { show: false }, stroke: colour("--bad"), width: 2, dash: [6, 3] }],
       hooks: { draw: [(u) => {
         const { ctx, bbox } = u;
         ctx.save(); ctx.strokeStyle = colour("--accent"); ctx.lineWidth = 2;

@@ -1,6 +1,6 @@
 // The pieces that pages are made of.
 import { Dialog } from "@base-ui/react/dialog";
-import { type ReactNode, useEffect, useId, useState } from "react";
+import { type ReactNode, Suspense, useEffect, useId, useState } from "react";
 import { explained } from "./api.ts";
 
 /** A page's heading, with its actions beside it. */
@@ -22,7 +22,7 @@ export function Card({ title, aside, children }: { title?: string; aside?: React
   return (
     <section className="card" aria-labelledby={title ? id : undefined}>
       {title && <div className="card-head"><h2 id={id}>{title}</h2>{aside}</div>}
-      {children}
+      <Suspense fallback={<Loading what="this" />}>{children}</Suspense>
     </section>
   );
 }
@@ -66,13 +66,26 @@ export function Ago({ at }: { at: string | null | undefined }) {
   return <time dateTime={at} title={at}>{text}</time>;
 }
 
+const shapes = {
+  copy: <><rect x="5.5" y="5.5" width="8" height="8" rx="1.5" /><path d="M10.5 3.2V3A1.5 1.5 0 0 0 9 1.5H4A1.5 1.5 0 0 0 2.5 3v6A1.5 1.5 0 0 0 4 10.5h.2" /></>,
+  done: <path d="m3 8.5 3.2 3.2L13 4.8" />,
+  dark: <path d="M13 9.8A5.6 5.6 0 0 1 6.2 3a5.6 5.6 0 1 0 6.8 6.8Z" />,
+  light: <><circle cx="8" cy="8" r="2.8" /><path d="M8 1.5v1.4M8 13.1v1.4M1.5 8h1.4M13.1 8h1.4M3.4 3.4l1 1M11.6 11.6l1 1M12.6 3.4l-1 1M4.4 11.6l-1 1" /></>,
+  system: <><circle cx="8" cy="8" r="5.5" /><path d="M8 2.5a5.5 5.5 0 0 1 0 11Z" fill="currentColor" /></>,
+};
+
+/** A sign beside a text that says the same, or on a button that has a name. */
+export function Icon({ name }: { name: keyof typeof shapes }) {
+  return <svg className="icon" viewBox="0 0 16 16" width="15" height="15" fill="none" stroke="currentColor" strokeWidth="1.5" strokeLinecap="round" strokeLinejoin="round" aria-hidden="true">{shapes[name]}</svg>;
+}
+
 /** Copies a text, and says so. */
 export function Copy({ text, what, children }: { text: string; what: string; children?: ReactNode }) {
   const [done, setDone] = useState(false);
   return (
     <button type="button" className="copy" title={text}
       onClick={() => void navigator.clipboard.writeText(text).then(() => { setDone(true); setTimeout(() => setDone(false), 1500); })}>
-      {children}<span className="unseen">{done ? `, ${what} copied` : `, copy ${what}`}</span><span aria-hidden="true">{done ? "✓" : "⧉"}</span>
+      {children}<span className="unseen">{done ? `, ${what} copied` : `, copy ${what}`}</span><Icon name={done ? "done" : "copy"} />
     </button>
   );
 }

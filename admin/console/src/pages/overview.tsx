@@ -67,7 +67,7 @@ export default function Overview() {
         <Chart {...lately} activations={history.data?.items.map((a) => Date.parse(a.created_at) / 1000) ?? []} summary={`${total} decisions in the last hour, ${denied} of them denied`} />
       </Card>
       <div className="grid">
-        <Card title="Changed lately"><ul>{history.data?.items.slice(0, 6).map((a) => <li key={a.id}><Ago at={a.created_at} />: {a.actor_name} activated {sets.data?.find((s) => s.id === a.policy_set_id)?.name ?? "nothing"}{a.reason && `: ${a.reason}`}</li>)}</ul>{history.data?.items.length === 0 && <p className="muted">Nothing was ever activated.</p>}</Card>
+        <Card title="Changed lately"><ul>{history.data?.items.slice(0, 6).map((a) => <li key={a.id}><Ago at={a.created_at} />: {a.actor_name} {a.version_id ? `activated ${sets.data?.find((s) => s.id === a.policy_set_id)?.name ?? "an archived set"}` : "left nothing active"}{a.reason && `: ${a.reason}`}</li>)}</ul>{history.data?.items.length === 0 && <p className="muted">Nothing was ever activated.</p>}</Card>
         <Card title="Newest decisions"><ul>{events.data?.slice(0, 6).map((e) => <li key={e.id}><Decision value={e.decision} /> <Link href={`/z/${zone}/audit/${encodeURIComponent(e.request_id)}`}>{e.request_id}</Link> <Ago at={e.occurred_at} /></li>)}</ul>{total === 0 && <p className="muted">None in the last hour.</p>}</Card>
       </div>
     </Page>

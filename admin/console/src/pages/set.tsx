@@ -63,7 +63,9 @@ function Compose({ set, name, newest }: { set: string; name: string; newest: Pol
   const policies = usePolicies();
   const last = useSetVersion(set, newest?.id);
   const [chosen, setChosen] = useState<Record<string, string>>();
-  const details = useQueries({ queries: (policies.data ?? []).map((p) => ({ queryKey: ["policy", zone, p.id], queryFn: () => api.policies.get(zone, p.id) })) });
+  // A policy's older versions are read once somebody reaches for its list.
+  const [opened, setOpened] = useState<Record<string, true>>({});
+  const details = useQueries({ queries: (policies.data ?? []).map((p) => ({ queryKey: ["policy", zone, p.id], enabled: !!opened[p.id], queryFn: () => api.policies.get(zone, p.id) })) });
   // To begin with, the policies of the newest version, each in its newest version.
   const picks = chosen ?? Object.fromEntries((policies.data ?? []).filter((p) => last.data?.policies?.some((m) => m.policy_id === p.id)).map((p) => [p.id, p.version_id]));
   const manifest = (policies.data ?? []).flatMap((p) => picks[p.id] ?? []);
@@ -79,7 +81,7 @@ function Compose({ set, name, newest }: { set: string; name: string; newest: Pol
           {policies.data.map((p, i) => (
             <tr key={p.id}>
               <td><label><input type="checkbox" checked={!!picks[p.id]} onChange={(e) => { const { [p.id]: _, ...rest } = picks; setChosen(e.target.checked ? { ...rest, [p.id]: p.version_id } : rest); }} /> {p.name}</label></td>
-              <td><select aria-label={`Version of ${p.name}`} disabled={!picks[p.id]} value={picks[p.id] ?? p.version_id} onChange={(e) => setChosen({ ...picks, [p.id]: e.target.value })}>
+              <td><select aria-label={`Version of ${p.name}`} onFocus={() => setOpened({ ...opened, [p.id]: true })} onPointerEnter={() => setOpened({ ...opened, [p.id]: true })} disabled={!picks[p.id]} value={picks[p.id] ?? p.version_id} onChange={(e) => setChosen({ ...picks, [p.id]: e.target.value })}>
                 {(details[i]?.data?.versions ?? [p.version]).map((v) => <option key={v.id} value={v.id}>{v.version}{v.id === p.version_id ? " (newest)" : ""}</option>)}
               </select></td>
             </tr>
