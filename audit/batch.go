@@ -72,10 +72,14 @@ func (l BatchLimits) withDefaults() BatchLimits {
 	return l
 }
 
+// encoderWindow is how far back an encoder looks for what repeats: further than
+// the records of a frame reach, and an encoder keeps twice as many bytes.
+const encoderWindow = 1 << 20
+
 // compressor is quick rather than thorough: records are so much alike that the rest
 // makes no difference to their size.
 var compressor = sync.OnceValues(func() (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(encoderWindow))
 })
 
 var decompressor = sync.OnceValues(func() (*zstd.Decoder, error) {

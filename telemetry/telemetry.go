@@ -19,6 +19,7 @@ import (
 	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/exemplar"
 	"go.opentelemetry.io/otel/sdk/resource"
 	"go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -57,6 +58,11 @@ func Start(ctx context.Context, service, version string) (*Telemetry, error) {
 			return nil, fmt.Errorf("setting up the metrics exporter: %w", err)
 		}
 		meterOptions = append(meterOptions, metric.WithReader(reader))
+	}
+	// Exemplars lead from a figure to a trace; where no trace is exported they
+	// would be room taken in every series, and a step of every measurement.
+	if !pushes("TRACES") {
+		meterOptions = append(meterOptions, metric.WithExemplarFilter(exemplar.AlwaysOffFilter))
 	}
 	tracerOptions := []trace.TracerProviderOption{trace.WithResource(res)}
 	if pushes("TRACES") {
