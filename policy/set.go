@@ -15,6 +15,8 @@ type Set struct {
 	modules []Module
 	byName  map[string]Module
 	results results
+	// tracing runs the evaluations of traces.
+	tracing runner
 }
 
 // compiledSet is what does not depend on what policies are called in their zone
@@ -69,9 +71,11 @@ func compileSet(ctx context.Context, mods []Module, ahead bool) (*Set, error) {
 	return newSet(c, mods), nil
 }
 
-func compileModules(ctx context.Context, mods []Module, ahead bool) (*compiledSet, error) {
+// assemble checks modules and compiles them together with OPA's compiler, for
+// evaluators to be made from.
+func assemble(ctx context.Context, mods []Module) (*program, *ruleIndex, error) {
 	if len(mods) > MaxPolicies {
-		return nil, &InvalidError{Errors: []ContentError{{
+		return nil, nil, &InvalidError{Errors: []ContentError{{
 			Message:  fmt.Sprintf("a set has at most %d policies, not %d", MaxPolicies, len(mods)),
 			Location: location(nil),
 		}}}
@@ -80,33 +84,40 @@ func compileModules(ctx context.Context, mods []Module, ahead bool) (*compiledSe
 	var refused []ContentError
 	for i, m := range mods {
 		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("compiling policies: %w", err)
+			return nil, nil, fmt.Errorf("compiling policies: %w", err)
 		}
 		d, errs := parse(m.Name, m.Content)
 		docs[i] = d
 		refused = append(refused, errs...)
 	}
 	if refused != nil {
-		return nil, &InvalidError{Errors: refused}
+		return nil, nil, &InvalidError{Errors: refused}
 	}
 	if refused = resolve(docs); refused != nil {
-		return nil, &InvalidError{Errors: refused}
+		return nil, nil, &InvalidError{Errors: refused}
 	}
 	rules := collectRules(docs)
 	if refused = largeTrees(rules); refused != nil {
-		return nil, &InvalidError{Errors: refused}
+		return nil, nil, &InvalidError{Errors: refused}
 	}
 	if conflict := findConflict(rules); conflict != nil {
-		return nil, conflict
+		return nil, nil, conflict
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("compiling policies: %w", err)
+		return nil, nil, fmt.Errorf("compiling policies: %w", err)
 	}
 	compiler, refused := compile(docs)
 	if refused != nil {
-		return nil, &InvalidError{Errors: refused}
+		return nil, nil, &InvalidError{Errors: refused}
 	}
-	p := &program{documents: docs, compiler: compiler, track: needsTracking(rules)}
+	return &program{documents: docs, compiler: compiler, track: needsTracking(rules)}, rules, nil
+}
+
+func compileModules(ctx context.Context, mods []Module, ahead bool) (*compiledSet, error) {
+	p, rules, err := assemble(ctx, mods)
+	if err != nil {
+		return nil, err
+	}
 	interpreter, err := newTopdown(p)
 	if err != nil {
 		return nil, &InvalidError{Errors: contentErrors(err, "")}
@@ -120,7 +131,7 @@ func compileModules(ctx context.Context, mods []Module, ahead bool) (*compiledSe
 		}
 	}
 	c := &compiledSet{
-		evaluator: e, inputs: findInputReads(docs), origins: newProvenance(rules), notCompiled: notCompiled,
+		evaluator: e, inputs: findInputReads(p.documents), origins: newProvenance(rules), notCompiled: notCompiled,
 		warnings: setWarnings(ctx, rules, e),
 	}
 	if compiled, ok := e.(*compiledEngine); ok {

@@ -99,14 +99,15 @@ func (e *topdownEngine) evaluate(ctx context.Context, in *Input, lim Limits, _ *
 		return outcome{}, err
 	}
 	return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) {
-		if e.track {
-			m.held = make([]bool, e.rules)
-		}
-		return e.run(ctx, in, m)
+		return e.run(ctx, in, m, nil)
 	})
 }
 
-func (e *topdownEngine) run(ctx context.Context, in *Input, m *meter) (o outcome, err error) {
+// run evaluates, and tells the tracer of it, where there is one.
+func (e *topdownEngine) run(ctx context.Context, in *Input, m *meter, tracer *ruleTracer) (o outcome, err error) {
+	if e.track {
+		m.held = make([]bool, e.rules)
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			o, err = outcome{}, &evaluationError{reason: ReasonError, message: "the evaluator failed: " + firstLine(r)}
@@ -121,10 +122,13 @@ func (e *topdownEngine) run(ctx context.Context, in *Input, m *meter) (o outcome
 		WithBuiltins(extraBuiltins()).
 		WithSeed(noChance{}).
 		WithTime(fixedTime).
-		WithEarlyExit(!e.track).
+		WithEarlyExit(!e.track && tracer == nil).
 		// An index leaves out rules that would read others before they fail, which
 		// says nothing of what held.
-		WithIndexing(!e.track)
+		WithIndexing(!e.track && tracer == nil)
+	if tracer != nil {
+		q = q.WithQueryTracer(tracer)
+	}
 	err = q.Iter(ctx, func(r topdown.QueryResult) error {
 		if t := r[e.output]; t != nil {
 			o.value = t.Value
