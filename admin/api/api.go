@@ -177,12 +177,13 @@ type SetPolicy struct {
 
 // SimulateRequest is the body of POST .../policy-sets/{id}/simulate. Input or
 // Inputs may be given, not both; without either, only the checks that need no
-// input are made.
+// input are made. Trace asks for how the rules came to the result of Input.
 type SimulateRequest struct {
 	VersionID        string            `json:"version_id" required:"true"`
 	Input            json.RawMessage   `json:"input,omitempty"`
 	Inputs           []json.RawMessage `json:"inputs,omitempty"`
 	ExpectedDecision string            `json:"expected_decision,omitempty"`
+	Trace            bool              `json:"trace,omitempty"`
 }
 
 // Simulation is its answer.
@@ -201,6 +202,8 @@ type Simulation struct {
 	Result *policy.Result `json:"result"`
 	// Results answers Inputs, in order.
 	Results []SimulationResult `json:"results,omitzero"`
+	// Trace is there where it was asked for and there is a result.
+	Trace *policy.Trace `json:"trace,omitzero"`
 }
 
 // Explanation says what a simulation came to and why.
@@ -211,6 +214,15 @@ type Explanation struct {
 	PolicySetVersionID string `json:"policy_set_version_id"`
 	ManifestSHA256     string `json:"manifest_sha256"`
 	Reason             string `json:"reason"`
+	// InputError is there where the input does not fit the schema.
+	InputError InputError `json:"input_error,omitzero"`
+}
+
+// InputError says which value of an input is wrong.
+type InputError struct {
+	// Pointer is the value's RFC 6901 pointer, "" for the whole input.
+	Pointer string `json:"pointer"`
+	Message string `json:"message"`
 }
 
 // SimulationResult is the outcome for one element of Inputs.

@@ -980,9 +980,14 @@ export interface components {
         Explanation: {
             decision?: string;
             evaluation: string;
+            input_error?: components["schemas"]["InputError"];
             manifest_sha256: string;
             policy_set_version_id: string;
             reason: string;
+        };
+        FailedCondition: {
+            location: components["schemas"]["Location"];
+            text: string;
         };
         Healthy: {
             status: string;
@@ -992,6 +997,10 @@ export interface components {
             issued_at?: string;
             /** Format: int64 */
             sequence?: number;
+        };
+        InputError: {
+            message: string;
+            pointer: string;
         };
         Location: {
             col: number;
@@ -1138,6 +1147,20 @@ export interface components {
             }[];
             evaluation_status: string;
         };
+        RuleTrace: {
+            default?: boolean;
+            depth: number;
+            failed?: components["schemas"]["FailedCondition"];
+            held: boolean;
+            location: components["schemas"]["Location"];
+            policy: string;
+            policy_id: string;
+            policy_version_id: string;
+            rule: string;
+            tried: number;
+            value?: unknown;
+            value_truncated?: boolean;
+        };
         STSStatus: {
             age_seconds: null | number;
             detail: string;
@@ -1166,6 +1189,7 @@ export interface components {
             expected_decision?: string;
             input?: unknown;
             inputs?: unknown[];
+            trace?: boolean;
             version_id: string;
         };
         Simulation: {
@@ -1178,6 +1202,7 @@ export interface components {
             result: null | components["schemas"]["Result"];
             results?: components["schemas"]["SimulationResult"][];
             schema_version: string;
+            trace?: null | components["schemas"]["Trace"];
             version_id: string;
             warnings: components["schemas"]["Warning"][];
             would_activate: boolean;
@@ -1234,6 +1259,11 @@ export interface components {
         TokenPage: {
             items: components["schemas"]["Token"][];
             next_cursor: null | string;
+        };
+        Trace: {
+            differs?: components["schemas"]["Result"];
+            incomplete?: string;
+            rules: components["schemas"]["RuleTrace"][];
         };
         TrustResponse: {
             roots: unknown[];

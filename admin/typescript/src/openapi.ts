@@ -981,9 +981,14 @@ export interface components {
         Explanation: {
             decision?: string;
             evaluation: string;
+            input_error?: components["schemas"]["InputError"];
             manifest_sha256: string;
             policy_set_version_id: string;
             reason: string;
+        };
+        FailedCondition: {
+            location: components["schemas"]["Location"];
+            text: string;
         };
         Healthy: {
             status: string;
@@ -993,6 +998,10 @@ export interface components {
             issued_at?: string;
             /** Format: int64 */
             sequence?: number;
+        };
+        InputError: {
+            message: string;
+            pointer: string;
         };
         Location: {
             col: number;
@@ -1139,6 +1148,20 @@ export interface components {
             }[];
             evaluation_status: string;
         };
+        RuleTrace: {
+            default?: boolean;
+            depth: number;
+            failed?: components["schemas"]["FailedCondition"];
+            held: boolean;
+            location: components["schemas"]["Location"];
+            policy: string;
+            policy_id: string;
+            policy_version_id: string;
+            rule: string;
+            tried: number;
+            value?: unknown;
+            value_truncated?: boolean;
+        };
         STSStatus: {
             age_seconds: null | number;
             detail: string;
@@ -1167,6 +1190,7 @@ export interface components {
             expected_decision?: string;
             input?: unknown;
             inputs?: unknown[];
+            trace?: boolean;
             version_id: string;
         };
         Simulation: {
@@ -1179,6 +1203,7 @@ export interface components {
             result: null | components["schemas"]["Result"];
             results?: components["schemas"]["SimulationResult"][];
             schema_version: string;
+            trace?: null | components["schemas"]["Trace"];
             version_id: string;
             warnings: components["schemas"]["Warning"][];
             would_activate: boolean;
@@ -1235,6 +1260,11 @@ export interface components {
         TokenPage: {
             items: components["schemas"]["Token"][];
             next_cursor: null | string;
+        };
+        Trace: {
+            differs?: components["schemas"]["Result"];
+            incomplete?: string;
+            rules: components["schemas"]["RuleTrace"][];
         };
         TrustResponse: {
             roots: unknown[];
