@@ -79,21 +79,37 @@ type tracedRule struct {
 
 var _ topdown.QueryTracer = (*ruleTracer)(nil)
 
+// newRuleTracer follows all rules of a program.
 func newRuleTracer(p *program) *ruleTracer {
-	t := &ruleTracer{compiled: map[*ast.Rule]rulePart{}, tried: map[*ast.Rule]*attempts{}, queries: map[uint64]*ruleQuery{}}
+	t := emptyTracer()
 	for i, d := range p.documents {
 		m := p.compiler.Modules[moduleKey(i)]
 		for j, full := range m.Rules {
 			if j >= len(d.parsed.Rules) {
 				break
 			}
-			written := d.parsed.Rules[j]
-			for part := full; part != nil && written != nil; part, written = part.Else, written.Else {
-				t.compiled[part] = rulePart{document: i, written: written, full: full}
-			}
+			t.follow(i, full, d.parsed.Rules[j])
 		}
 	}
 	return t
+}
+
+// newPartTracer follows one rule.
+func newPartTracer(compiled, written *ast.Rule) *ruleTracer {
+	t := emptyTracer()
+	t.follow(0, compiled, written)
+	return t
+}
+
+func emptyTracer() *ruleTracer {
+	return &ruleTracer{compiled: map[*ast.Rule]rulePart{}, tried: map[*ast.Rule]*attempts{}, queries: map[uint64]*ruleQuery{}}
+}
+
+// follow adds a rule and its else branches.
+func (t *ruleTracer) follow(document int, compiled, written *ast.Rule) {
+	for part := compiled; part != nil && written != nil; part, written = part.Else, written.Else {
+		t.compiled[part] = rulePart{document: document, written: written, full: compiled}
+	}
 }
 
 // Enabled says that there is something to tell.

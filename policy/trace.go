@@ -82,7 +82,7 @@ func (s *Set) Trace(ctx context.Context, in *Input, lim Limits) (*Trace, error) 
 	}
 	t := newRuleTracer(p)
 	o, err := s.tracing.evaluate(ctx, lim.orDefault(), func(m *meter) (outcome, error) {
-		return e.run(ctx, whole, m, t)
+		return e.run(m, whole.document(), nil, t)
 	})
 	traced := &Trace{Rules: []RuleTrace{}}
 	for _, r := range t.report() {
