@@ -68,7 +68,7 @@ type TestResult struct {
 	Name     string   `json:"name"`
 	Location Location `json:"location"`
 	// Outcome is pass, fail, error or skip.
-	Outcome string `json:"outcome"`
+	Outcome string `json:"outcome" enum:"pass,fail,error,skip"`
 	// Message says why a test did not pass.
 	Message string `json:"message,omitempty"`
 	// Failed is the condition of a failed test that did not hold, where one is known.

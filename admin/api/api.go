@@ -73,6 +73,34 @@ type ValidateFailure struct {
 	Errors      []policy.ContentError `json:"errors"`
 }
 
+// TestRequest is the body of POST /v1/policies/test: tests, a document of test rules
+// in any package, are run against content, and modules beside it, compiled together.
+type TestRequest struct {
+	Content string       `json:"content" required:"true"`
+	Tests   string       `json:"tests" required:"true"`
+	Modules []TestModule `json:"modules,omitempty"`
+}
+
+// TestModule is another policy that content needs, such as the rest of its set.
+type TestModule struct {
+	Name    string `json:"name" required:"true"`
+	Content string `json:"content" required:"true"`
+}
+
+// TestReport is its answer. Documents are called policy.rego, policy_test.rego and by
+// the names of the modules, there and in the errors of a 422.
+type TestReport struct {
+	Passed  int `json:"passed"`
+	Failed  int `json:"failed"`
+	Errored int `json:"errored"`
+	Skipped int `json:"skipped"`
+	// DurationMS is how long the tests took, in milliseconds.
+	DurationMS float64             `json:"duration_ms"`
+	Results    []policy.TestResult `json:"results"`
+	// Coverage is that of content.
+	Coverage policy.FileCoverage `json:"coverage"`
+}
+
 // Policy is a named Rego document. Version is its newest version; Versions
 // (newest first) is filled only when one policy is read.
 type Policy struct {

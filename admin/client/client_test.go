@@ -36,6 +36,14 @@ func TestTheWholeWay(t *testing.T) {
 	if _, err := c.Validate(ctx, "package"); !errors.As(err, &answer) || len(answer.Errors) == 0 || answer.Errors[0].Location.Row != 1 {
 		t.Errorf("validating what does not parse: %v", err)
 	}
+	tests := api.TestRequest{Content: content, Tests: "package caracal.authz_test\n\ntest_denies if data.caracal.authz.result.decision == \"deny\"\n"}
+	if r, err := c.TestPolicy(ctx, tests); err != nil || r.Passed != 1 || len(r.Results) != 1 || r.Results[0].Name != "test_denies" {
+		t.Errorf("tested %+v, %v", r, err)
+	}
+	tests.Tests = "package"
+	if _, err := c.TestPolicy(ctx, tests); !errors.Is(err, client.ErrInvalid) || !errors.As(err, &answer) || len(answer.Errors) == 0 || answer.Errors[0].File != "policy_test.rego" {
+		t.Errorf("testing with what does not parse: %v", err)
+	}
 	if list, err := c.Templates(ctx); err != nil || len(list) < 5 {
 		t.Errorf("templates: %d, %v", len(list), err)
 	}

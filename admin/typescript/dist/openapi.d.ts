@@ -211,6 +211,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/policies/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run tests against a policy's content; nothing is kept
+         * @description Takes one of the roles admin, viewer, author, activator, auditor.
+         */
+        post: operations["policy.test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/policies/validate": {
         parameters: {
             query?: never;
@@ -896,6 +916,7 @@ export interface components {
             next_offset: number;
         };
         ContentError: {
+            file?: string;
             location: components["schemas"]["Location"];
             message: string;
             policy?: string;
@@ -988,6 +1009,13 @@ export interface components {
         FailedCondition: {
             location: components["schemas"]["Location"];
             text: string;
+        };
+        FileCoverage: {
+            covered: components["schemas"]["Span"][];
+            file: string;
+            not_covered: components["schemas"]["Span"][];
+            /** Format: double */
+            percent: number;
         };
         Healthy: {
             status: string;
@@ -1212,11 +1240,45 @@ export interface components {
             result: null | components["schemas"]["Result"];
             would_activate: boolean;
         };
+        Span: {
+            end: components["schemas"]["Location"];
+            start: components["schemas"]["Location"];
+        };
         Template: {
             content: string;
             description: string;
             id: string;
             name: string;
+        };
+        TestModule: {
+            content: string;
+            name: string;
+        };
+        TestReport: {
+            coverage: components["schemas"]["FileCoverage"];
+            /** Format: double */
+            duration_ms: number;
+            errored: number;
+            failed: number;
+            passed: number;
+            results: components["schemas"]["TestResult"][];
+            skipped: number;
+        };
+        TestRequest: {
+            content: string;
+            modules?: components["schemas"]["TestModule"][];
+            tests: string;
+        };
+        TestResult: {
+            failed?: components["schemas"]["FailedCondition"];
+            file: string;
+            location: components["schemas"]["Location"];
+            message?: string;
+            name: string;
+            /** @enum {string} */
+            outcome: "pass" | "fail" | "error" | "skip";
+            output?: string;
+            package: string;
         };
         Token: {
             /** Format: date-time */
@@ -1729,6 +1791,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The refusal, or what went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "policy.test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestReport"];
+                };
             };
             /** @description The refusal, or what went wrong. */
             default: {
