@@ -93,16 +93,18 @@ test("tests of policies", async () => {
 
 import data.caracal.authz
 
-test_nobody_is_denied if authz.result.decision == "deny" with input as {}
+nothing := {"context": {"requested_scopes": ["erase"]}}
 
-test_nobody_is_allowed if {
-	authz.result.decision == "allow" with input as {}
+test_denied if authz.result.decision == "deny" with input as nothing
+
+test_allowed if {
+	authz.result.decision == "allow" with input as nothing
 }
 `;
   const report = await admin.policies.test({ content, tests });
   assert.deepEqual(report.results.map((r) => [r.name, r.outcome, r.failed?.location.row]), [
-    ["test_nobody_is_denied", "pass", undefined],
-    ["test_nobody_is_allowed", "fail", 8],
+    ["test_denied", "pass", undefined],
+    ["test_allowed", "fail", 10],
   ]);
   assert.ok(report.coverage.percent > 0 && report.coverage.percent < 100);
   assert.ok(report.coverage.not_covered.every((s) => s.start.row >= 1 && s.end.row >= s.start.row));
