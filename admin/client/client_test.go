@@ -74,6 +74,11 @@ func TestTheWholeWay(t *testing.T) {
 	if sim := must[api.Simulation](t)(c.Simulate(ctx, zone.ID, set.ID, api.SimulateRequest{VersionID: version.ID})); !sim.WouldActivate {
 		t.Errorf("simulated %+v", sim)
 	}
+	input := json.RawMessage(fmt.Sprintf(`{"schema_version": "2026-05-20", "principal": {"type": "agent", "id": "a", "zone_id": %q}, "resource": {"type": "service", "id": "r", "identifier": "urn:r", "scopes": []},
+		"action": {"id": "read"}, "context": {"actor_claims": {}, "challenge_resolved": false, "requested_scopes": []}}`, zone.ID))
+	if sim := must[api.Simulation](t)(c.Simulate(ctx, zone.ID, set.ID, api.SimulateRequest{VersionID: version.ID, Input: input, Trace: true})); sim.Trace == nil || len(sim.Trace.Rules) == 0 || !sim.Trace.Rules[0].Held {
+		t.Errorf("traced %+v", sim)
+	}
 	activated := must[api.Activated](t)(c.Activate(ctx, zone.ID, set.ID, api.ActivateRequest{VersionID: version.ID}))
 	if now := must[api.Active](t)(c.Active(ctx, zone.ID)); now.PolicySetVersionID == nil || *now.PolicySetVersionID != version.ID || now.Sequence != 1 {
 		t.Errorf("active is %+v", now)
