@@ -54,11 +54,7 @@ func parseDocument(d *document, content string) (*document, []ContentError) {
 		if deep := nestsTooDeep(content); deep != nil {
 			return deep
 		}
-		m, err = ast.ParseModuleWithOpts(name, content, ast.ParserOptions{
-			RegoVersion:       ast.RegoV1,
-			Capabilities:      regoLanguage().capabilities,
-			ProcessAnnotation: true,
-		})
+		m, err = readModule(name, content)
 		return err
 	})
 	switch {
@@ -74,6 +70,15 @@ func parseDocument(d *document, content string) (*document, []ContentError) {
 	}
 	d.parsed = m
 	return d, nil
+}
+
+// readModule parses content that does not nest too deep.
+func readModule(name, content string) (*ast.Module, error) {
+	return ast.ParseModuleWithOpts(name, content, ast.ParserOptions{
+		RegoVersion:       ast.RegoV1,
+		Capabilities:      regoLanguage().capabilities,
+		ProcessAnnotation: true,
+	})
 }
 
 // modules keys the documents so that OPA, which sorts by key, keeps their order.

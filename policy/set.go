@@ -26,6 +26,8 @@ type compiledSet struct {
 	warnings  []Warning
 	inputs    *inputReads
 	origins   *provenance
+	// track says whether evaluations have to find what held.
+	track bool
 	// notCompiled says why OPA's evaluator evaluates the set, nil where the
 	// compiled engine does.
 	notCompiled error
@@ -71,11 +73,9 @@ func compileSet(ctx context.Context, mods []Module, ahead bool) (*Set, error) {
 	return newSet(c, mods), nil
 }
 
-// assemble checks modules and compiles them together with OPA's compiler, for
-// evaluators to be made from.
-func assemble(ctx context.Context, mods []Module) (*program, *ruleIndex, error) {
+func compileModules(ctx context.Context, mods []Module, ahead bool) (*compiledSet, error) {
 	if len(mods) > MaxPolicies {
-		return nil, nil, &InvalidError{Errors: []ContentError{{
+		return nil, &InvalidError{Errors: []ContentError{{
 			Message:  fmt.Sprintf("a set has at most %d policies, not %d", MaxPolicies, len(mods)),
 			Location: location(nil),
 		}}}
@@ -84,40 +84,33 @@ func assemble(ctx context.Context, mods []Module) (*program, *ruleIndex, error) 
 	var refused []ContentError
 	for i, m := range mods {
 		if err := ctx.Err(); err != nil {
-			return nil, nil, fmt.Errorf("compiling policies: %w", err)
+			return nil, fmt.Errorf("compiling policies: %w", err)
 		}
 		d, errs := parse(m.Name, m.Content)
 		docs[i] = d
 		refused = append(refused, errs...)
 	}
 	if refused != nil {
-		return nil, nil, &InvalidError{Errors: refused}
+		return nil, &InvalidError{Errors: refused}
 	}
 	if refused = resolve(docs); refused != nil {
-		return nil, nil, &InvalidError{Errors: refused}
+		return nil, &InvalidError{Errors: refused}
 	}
 	rules := collectRules(docs)
 	if refused = largeTrees(rules); refused != nil {
-		return nil, nil, &InvalidError{Errors: refused}
+		return nil, &InvalidError{Errors: refused}
 	}
 	if conflict := findConflict(rules); conflict != nil {
-		return nil, nil, conflict
+		return nil, conflict
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, nil, fmt.Errorf("compiling policies: %w", err)
+		return nil, fmt.Errorf("compiling policies: %w", err)
 	}
 	compiler, refused := compile(docs)
 	if refused != nil {
-		return nil, nil, &InvalidError{Errors: refused}
+		return nil, &InvalidError{Errors: refused}
 	}
-	return &program{documents: docs, compiler: compiler, track: needsTracking(rules)}, rules, nil
-}
-
-func compileModules(ctx context.Context, mods []Module, ahead bool) (*compiledSet, error) {
-	p, rules, err := assemble(ctx, mods)
-	if err != nil {
-		return nil, err
-	}
+	p := &program{documents: docs, compiler: compiler, track: needsTracking(rules)}
 	interpreter, err := newTopdown(p)
 	if err != nil {
 		return nil, &InvalidError{Errors: contentErrors(err, "")}
@@ -131,7 +124,7 @@ func compileModules(ctx context.Context, mods []Module, ahead bool) (*compiledSe
 		}
 	}
 	c := &compiledSet{
-		evaluator: e, inputs: findInputReads(p.documents), origins: newProvenance(rules), notCompiled: notCompiled,
+		evaluator: e, inputs: findInputReads(docs), origins: newProvenance(rules), track: p.track, notCompiled: notCompiled,
 		warnings: setWarnings(ctx, rules, e),
 	}
 	if compiled, ok := e.(*compiledEngine); ok {

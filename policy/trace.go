@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"reflect"
 )
 
@@ -68,11 +69,7 @@ type FailedCondition struct {
 // where ctx ends before the set is compiled.
 func (s *Set) Trace(ctx context.Context, in *Input, lim Limits) (*Trace, error) {
 	decided := s.Evaluate(ctx, in, lim)
-	p, _, err := assemble(ctx, s.modules)
-	if err != nil {
-		return nil, err
-	}
-	e, err := newTopdown(p)
+	p, e, err := s.again(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +99,34 @@ func (s *Set) Trace(ctx context.Context, in *Input, lim Limits) (*Trace, error) 
 		traced.Incomplete = t.incomplete()
 	}
 	return traced, nil
+}
+
+// again compiles the set for OPA's evaluator, with the documents as they were written,
+// which the set does not keep. What it was checked for once is not checked again.
+func (s *Set) again(ctx context.Context) (*program, *topdownEngine, error) {
+	p := &program{track: s.track}
+	for _, m := range s.modules {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, fmt.Errorf("compiling policies: %w", err)
+		}
+		parsed, err := readModule(m.Name, m.Content)
+		if err != nil {
+			return nil, nil, &InvalidError{Errors: contentErrors(err, m.Name)}
+		}
+		p.documents = append(p.documents, &document{name: m.Name, parsed: parsed})
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, fmt.Errorf("compiling policies: %w", err)
+	}
+	var refused []ContentError
+	if p.compiler, refused = compile(p.documents); refused != nil {
+		return nil, nil, &InvalidError{Errors: refused}
+	}
+	e, err := newTopdown(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p, e, nil
 }
 
 // limitOf says which limit ended the evaluation that gave r, "" for none.
