@@ -31,6 +31,7 @@ type Server struct {
 	hub     *hub
 	metrics *metrics
 	sets    *compiledSets
+	work    workbench
 	trust   *bundle.Trust
 	handler http.Handler
 	// document is the OpenAPI document.
@@ -47,7 +48,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin configuration: Keys: %w", err)
 	}
-	s.trust, s.sets = trust, newCompiledSets()
+	s.trust, s.sets, s.work = trust, newCompiledSets(), newWorkbench()
 	if s.tokens, err = newTokens(cfg.Store, cfg.BootstrapToken, s.now); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 func policyRoutes() []route {
 	return []route{
 		validateRoute(),
+		asks("/v1/policies/test", "policy.test", "Run tests against a policy's content; nothing is kept", anyone, (*Server).testPolicy),
 		reads("/v1/policy-templates", "policy.templates", "List templates to begin a policy with", anyone, nil, (*Server).listTemplates),
 		reads("/v1/input-schema", "policy.input_schema", "Read the JSON Schema of the input document", anyone, nil, (*Server).inputSchema),
 		reads("/v1/zones/{zone}/policies", "policy.list", "List a zone's policies, each with its newest version", anyone, paging, (*Server).listPolicies),
@@ -66,6 +67,9 @@ func describe(list []policy.ContentError) string {
 	}
 	e := list[0]
 	text := fmt.Sprintf("line %d, column %d: %s", e.Location.Row, e.Location.Col, e.Message)
+	if e.File != "" {
+		text = e.File + ", " + text
+	}
 	if e.Policy != "" {
 		text = fmt.Sprintf("policy %q, %s", e.Policy, text)
 	}

@@ -36,6 +36,10 @@ func (s *Server) simulate(ctx context.Context, c *call, req *api.SimulateRequest
 	switch {
 	case req.Input != nil && req.Inputs != nil:
 		return sim, invalidBody("/inputs", "cannot be given together with input")
+	case req.Trace && req.Inputs != nil:
+		return sim, invalidBody("/trace", "cannot be given together with inputs: a trace is of one input")
+	case req.Trace && req.Input == nil:
+		return sim, invalidBody("/trace", "needs an input")
 	case len(req.Inputs) > maxInputs:
 		return sim, invalidBody("/inputs", "has %d inputs; at most %d are accepted", len(req.Inputs), maxInputs)
 	case req.ExpectedDecision != "" && req.ExpectedDecision != policy.Allow && req.ExpectedDecision != policy.Deny:
@@ -76,6 +80,11 @@ func (s *Server) simulate(ctx context.Context, c *call, req *api.SimulateRequest
 	case req.Input != nil:
 		one := m.one(ctx, req.Input)
 		sim.WouldActivate, sim.Explanation, sim.Result = one.WouldActivate, one.Explanation, one.Result
+		if req.Trace && one.Result != nil {
+			if sim.Trace, err = m.trace(ctx, req.Input); err != nil {
+				return sim, err
+			}
+		}
 	case m.blocked != "":
 		sim.Explanation = explain(v, notEvaluated, "", m.blocked)
 	case m.expected != "":
@@ -122,7 +131,9 @@ func (m *simulator) one(ctx context.Context, raw json.RawMessage) api.Simulation
 	var invalid *policy.InputError
 	switch {
 	case errors.As(err, &invalid):
-		return api.SimulationResult{Explanation: explain(m.version, notEvaluated, "", "the input does not fit the schema: "+err.Error())}
+		e := explain(m.version, notEvaluated, "", "the input does not fit the schema: "+err.Error())
+		e.InputError = api.InputError{Pointer: invalid.Pointer, Message: invalid.Message}
+		return api.SimulationResult{Explanation: e}
 	case err != nil:
 		return api.SimulationResult{Explanation: explain(m.version, notEvaluated, "", err.Error())}
 	case in.ZoneID() != m.zone:
@@ -142,6 +153,21 @@ func (m *simulator) one(ctx context.Context, raw json.RawMessage) api.Simulation
 		out.Explanation = explain(m.version, evaluated, r.Decision, reasonOf(r))
 	}
 	return out
+}
+
+// trace tells how the rules came to the result of an input that was evaluated.
+// Few are made at once: each compiles the set anew.
+func (m *simulator) trace(ctx context.Context, raw json.RawMessage) (*policy.Trace, error) {
+	in, err := policy.ParseInput(raw)
+	if err != nil {
+		return nil, err
+	}
+	var trace *policy.Trace
+	err = m.s.work.use(ctx, func() (err error) {
+		trace, err = m.set.Trace(ctx, in, m.s.cfg.Limits)
+		return err
+	})
+	return trace, err
 }
 
 // reasonOf says in a line what gave a result.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,8 +19,8 @@ func (e *InvalidError) Error() string {
 	lines := make([]string, 0, len(e.Errors))
 	for _, c := range e.Errors {
 		where := fmt.Sprintf("%d:%d", c.Location.Row, c.Location.Col)
-		if c.Policy != "" {
-			where = c.Policy + ":" + where
+		if name := cmp.Or(c.Policy, c.File); name != "" {
+			where = name + ":" + where
 		}
 		lines = append(lines, where+": "+c.Message)
 	}

@@ -44,7 +44,11 @@ func (s *Set) Decide(ctx context.Context, in *Input, lim Limits) *Answer {
 
 // evaluate also gives the result as JSON, where there is that already.
 func (s *Set) evaluate(ctx context.Context, in *Input, lim Limits) (Result, *Answer) {
-	o, err := s.evaluator.evaluate(ctx, in, lim.orDefault(), &s.results)
+	return s.conclude(s.evaluator.evaluate(ctx, in, lim.orDefault(), &s.results))
+}
+
+// conclude makes a result of what an evaluator came to.
+func (s *Set) conclude(o outcome, err error) (Result, *Answer) {
 	if err != nil {
 		reason, message := ReasonError, err.Error()
 		var named *evaluationError

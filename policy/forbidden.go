@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -84,13 +85,30 @@ func ForbiddenBuiltins() []string {
 	return names
 }
 
+// outputBuiltins are those that tests may use beside what policies may: what they
+// write goes into the report. print stands for internal.print once it is compiled, and
+// the tester itself adds internal.test_case.
+var outputBuiltins = []string{"print", "internal.print", "trace", "internal.test_case"}
+
+// testLanguage is what tests may use. Its capabilities are those of compiled tests.
+var testLanguage = sync.OnceValue(func() language {
+	c := *compilerLanguage()
+	c.Builtins = slices.Clone(c.Builtins)
+	l := language{capabilities: &c, forbidden: maps.Clone(regoLanguage().forbidden)}
+	for _, name := range outputBuiltins {
+		c.Builtins = append(c.Builtins, ast.BuiltinMap[name])
+	}
+	delete(l.forbidden, "print")
+	delete(l.forbidden, "trace")
+	return l
+})
+
 // forbiddenCalls reports each use of a forbidden built-in in a module whose
 // references were resolved: calls, and both sides of a "with" modifier, which
 // would otherwise put one built-in in another's place. A rule or import that
 // merely has a forbidden built-in's name resolved to "data..." and is allowed.
-func forbiddenCalls(m *ast.Module) []ContentError {
+func forbiddenCalls(m *ast.Module, forbidden map[string]string) []ContentError {
 	var found []ContentError
-	forbidden := regoLanguage().forbidden
 	refuse := func(t *ast.Term, loc *ast.Location) {
 		ref, ok := t.Value.(ast.Ref)
 		if !ok {

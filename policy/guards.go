@@ -32,6 +32,7 @@ func guardTable() map[string]guard {
 		"strings.split_n":         splitSize,
 		"split":                   splitSize,
 		"product":                 productSize,
+		"internal.print":          printSize,
 	}
 	add := func(g guard, names ...string) {
 		for _, name := range names {
@@ -69,6 +70,32 @@ func guardTable() map[string]guard {
 	// Collections of the same elements.
 	add(slots, "array.concat", "array.slice", "array.reverse", "and", "or", "sort", "object.keys")
 	return table
+}
+
+// printSize is that of the lines that a print makes: one for each combination of what
+// its operands, an array of sets, may be.
+func printSize(args []ast.Value, most int64) int64 {
+	operands, ok := args[0].(*ast.Array)
+	if !ok {
+		return 0
+	}
+	size, lines := int64(scalarSize), int64(1)
+	for i := range operands.Len() {
+		v := operands.Elem(i).Value
+		if size += 4 * treeSize(v, most); size >= most {
+			return size
+		}
+		if set, ok := v.(ast.Set); ok {
+			lines *= int64(max(1, set.Len()))
+		}
+		if lines >= most {
+			return most
+		}
+	}
+	if lines > most/size {
+		return most
+	}
+	return lines * size
 }
 
 // text is the string at args[i], or "".

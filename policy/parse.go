@@ -18,6 +18,8 @@ type document struct {
 	// resolved is the module with imports and names replaced by what they
 	// refer to, before any other rewriting: what the static checks look at.
 	resolved *ast.Module
+	// tests says that it is a document of tests, which may print and be in any package.
+	tests bool
 }
 
 // entryRef and packageRef are EntryPoint and Package as references.
@@ -28,6 +30,16 @@ var (
 
 // parse reads one policy's content as Rego v1 in the right package.
 func parse(name, content string) (*document, []ContentError) {
+	return parseDocument(&document{name: name}, content)
+}
+
+// parseTests reads a document of tests, which may be in any package.
+func parseTests(name, content string) (*document, []ContentError) {
+	return parseDocument(&document{name: name, tests: true}, content)
+}
+
+func parseDocument(d *document, content string) (*document, []ContentError) {
+	name := d.name
 	refuse := func(loc *ast.Location, format string, args ...any) []ContentError {
 		return []ContentError{{Message: fmt.Sprintf(format, args...), Location: location(loc), Policy: name}}
 	}
@@ -42,11 +54,7 @@ func parse(name, content string) (*document, []ContentError) {
 		if deep := nestsTooDeep(content); deep != nil {
 			return deep
 		}
-		m, err = ast.ParseModuleWithOpts(name, content, ast.ParserOptions{
-			RegoVersion:       ast.RegoV1,
-			Capabilities:      regoLanguage().capabilities,
-			ProcessAnnotation: true,
-		})
+		m, err = readModule(name, content)
 		return err
 	})
 	switch {
@@ -54,13 +62,23 @@ func parse(name, content string) (*document, []ContentError) {
 		return nil, contentErrors(err, name)
 	case m == nil:
 		return nil, refuse(nil, "content has no package declaration")
-	case !m.Package.Path.HasPrefix(packageRef):
+	case !d.tests && !m.Package.Path.HasPrefix(packageRef):
 		return nil, refuse(m.Package.Location, "package must be %s or below it, not %s", Package, strings.TrimPrefix(m.Package.Path.String(), "data."))
 	}
 	if loc, problem := structureProblem(m); problem != "" {
 		return nil, refuse(loc, "%s", problem)
 	}
-	return &document{name: name, parsed: m}, nil
+	d.parsed = m
+	return d, nil
+}
+
+// readModule parses content that does not nest too deep.
+func readModule(name, content string) (*ast.Module, error) {
+	return ast.ParseModuleWithOpts(name, content, ast.ParserOptions{
+		RegoVersion:       ast.RegoV1,
+		Capabilities:      regoLanguage().capabilities,
+		ProcessAnnotation: true,
+	})
 }
 
 // modules keys the documents so that OPA, which sorts by key, keeps their order.
@@ -93,7 +111,11 @@ func resolve(docs []*document) []ContentError {
 	var refused []ContentError
 	for i, d := range docs {
 		d.resolved = c.Modules[moduleKey(i)]
-		found := forbiddenCalls(d.resolved)
+		forbidden := regoLanguage().forbidden
+		if d.tests {
+			forbidden = testLanguage().forbidden
+		}
+		found := forbiddenCalls(d.resolved, forbidden)
 		for _, r := range d.resolved.Rules {
 			if len(r.Head.Args) > 0 && r.Ref().Equal(entryRef) {
 				found = append(found, ContentError{

@@ -81,6 +81,8 @@ type ContentError struct {
 	Location Location `json:"location"`
 	// Policy names the offending policy, where a set was compiled.
 	Policy string `json:"policy,omitempty"`
+	// File names the offending document, where policies were tested.
+	File string `json:"file,omitempty"`
 }
 
 // Entry is one element of determining_policies or diagnostics: a JSON object.

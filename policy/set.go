@@ -15,6 +15,8 @@ type Set struct {
 	modules []Module
 	byName  map[string]Module
 	results results
+	// tracing runs the evaluations of traces.
+	tracing runner
 }
 
 // compiledSet is what does not depend on what policies are called in their zone
@@ -24,6 +26,8 @@ type compiledSet struct {
 	warnings  []Warning
 	inputs    *inputReads
 	origins   *provenance
+	// track says whether evaluations have to find what held.
+	track bool
 	// notCompiled says why OPA's evaluator evaluates the set, nil where the
 	// compiled engine does.
 	notCompiled error
@@ -120,7 +124,7 @@ func compileModules(ctx context.Context, mods []Module, ahead bool) (*compiledSe
 		}
 	}
 	c := &compiledSet{
-		evaluator: e, inputs: findInputReads(docs), origins: newProvenance(rules), notCompiled: notCompiled,
+		evaluator: e, inputs: findInputReads(docs), origins: newProvenance(rules), track: p.track, notCompiled: notCompiled,
 		warnings: setWarnings(ctx, rules, e),
 	}
 	if compiled, ok := e.(*compiledEngine); ok {

@@ -9,6 +9,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/topdown"
+	"github.com/open-policy-agent/opa/v1/topdown/print"
 	"github.com/open-policy-agent/opa/v1/types"
 )
 
@@ -99,33 +100,41 @@ func (e *topdownEngine) evaluate(ctx context.Context, in *Input, lim Limits, _ *
 		return outcome{}, err
 	}
 	return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) {
-		if e.track {
-			m.held = make([]bool, e.rules)
-		}
-		return e.run(ctx, in, m)
+		return e.run(m, in.document(), nil)
 	})
 }
 
-func (e *topdownEngine) run(ctx context.Context, in *Input, m *meter) (o outcome, err error) {
+// run evaluates for an input, nil for none, and tells tracers of it. hook, where it is
+// not nil, is told what is printed.
+func (e *topdownEngine) run(m *meter, in ast.Value, hook print.Hook, tracers ...topdown.QueryTracer) (o outcome, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			o, err = outcome{}, &evaluationError{reason: ReasonError, message: "the evaluator failed: " + firstLine(r)}
 		}
 	}()
+	if e.track {
+		m.held = make([]bool, e.rules)
+	}
 	q := topdown.NewQuery(e.query).
 		WithCompiler(e.compiler).
 		WithStore(noData{}).
 		WithTransaction(noTransaction{}).
-		WithInput(ast.NewTerm(in.document())).
 		WithCancel(m).
 		WithBuiltins(extraBuiltins()).
 		WithSeed(noChance{}).
 		WithTime(fixedTime).
-		WithEarlyExit(!e.track).
+		WithPrintHook(hook).
+		WithEarlyExit(!e.track && tracers == nil).
 		// An index leaves out rules that would read others before they fail, which
 		// says nothing of what held.
-		WithIndexing(!e.track)
-	err = q.Iter(ctx, func(r topdown.QueryResult) error {
+		WithIndexing(!e.track && tracers == nil)
+	if in != nil {
+		q = q.WithInput(ast.NewTerm(in))
+	}
+	for _, t := range tracers {
+		q = q.WithQueryTracer(t)
+	}
+	err = q.Iter(m.ctx, func(r topdown.QueryResult) error {
 		if t := r[e.output]; t != nil {
 			o.value = t.Value
 		}

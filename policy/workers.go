@@ -29,7 +29,7 @@ func (r *runner) evaluate(ctx context.Context, lim Limits, run func(*meter) (out
 		return outcome{}, stoppedBy(ctx)
 	}
 	if r.stuck.Load() >= maxStuck {
-		return outcome{}, &evaluationError{reason: ReasonError, message: fmt.Sprintf("%d evaluations of this policy set are still running past their time limit", maxStuck)}
+		return outcome{}, &evaluationError{reason: ReasonError, message: fmt.Sprintf("%d evaluations are still running past their time limit", maxStuck)}
 	}
 	type answer struct {
 		outcome outcome

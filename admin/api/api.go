@@ -73,6 +73,34 @@ type ValidateFailure struct {
 	Errors      []policy.ContentError `json:"errors"`
 }
 
+// TestRequest is the body of POST /v1/policies/test: tests, a document of test rules
+// in any package, are run against content, and modules beside it, compiled together.
+type TestRequest struct {
+	Content string       `json:"content" required:"true"`
+	Tests   string       `json:"tests" required:"true"`
+	Modules []TestModule `json:"modules,omitempty"`
+}
+
+// TestModule is another policy that content needs, such as the rest of its set.
+type TestModule struct {
+	Name    string `json:"name" required:"true"`
+	Content string `json:"content" required:"true"`
+}
+
+// TestReport is its answer. Documents are called policy.rego, policy_test.rego and by
+// the names of the modules, there and in the errors of a 422.
+type TestReport struct {
+	Passed  int `json:"passed"`
+	Failed  int `json:"failed"`
+	Errored int `json:"errored"`
+	Skipped int `json:"skipped"`
+	// DurationMS is how long the tests took, in milliseconds.
+	DurationMS float64             `json:"duration_ms"`
+	Results    []policy.TestResult `json:"results"`
+	// Coverage is that of content.
+	Coverage policy.FileCoverage `json:"coverage"`
+}
+
 // Policy is a named Rego document. Version is its newest version; Versions
 // (newest first) is filled only when one policy is read.
 type Policy struct {
@@ -177,12 +205,13 @@ type SetPolicy struct {
 
 // SimulateRequest is the body of POST .../policy-sets/{id}/simulate. Input or
 // Inputs may be given, not both; without either, only the checks that need no
-// input are made.
+// input are made. Trace asks for how the rules came to the result of Input.
 type SimulateRequest struct {
 	VersionID        string            `json:"version_id" required:"true"`
 	Input            json.RawMessage   `json:"input,omitempty"`
 	Inputs           []json.RawMessage `json:"inputs,omitempty"`
 	ExpectedDecision string            `json:"expected_decision,omitempty"`
+	Trace            bool              `json:"trace,omitempty"`
 }
 
 // Simulation is its answer.
@@ -201,6 +230,8 @@ type Simulation struct {
 	Result *policy.Result `json:"result"`
 	// Results answers Inputs, in order.
 	Results []SimulationResult `json:"results,omitzero"`
+	// Trace is there where it was asked for and there is a result.
+	Trace *policy.Trace `json:"trace,omitzero"`
 }
 
 // Explanation says what a simulation came to and why.
@@ -211,6 +242,15 @@ type Explanation struct {
 	PolicySetVersionID string `json:"policy_set_version_id"`
 	ManifestSHA256     string `json:"manifest_sha256"`
 	Reason             string `json:"reason"`
+	// InputError is there where the input does not fit the schema.
+	InputError InputError `json:"input_error,omitzero"`
+}
+
+// InputError says which value of an input is wrong.
+type InputError struct {
+	// Pointer is the value's RFC 6901 pointer, "" for the whole input.
+	Pointer string `json:"pointer"`
+	Message string `json:"message"`
 }
 
 // SimulationResult is the outcome for one element of Inputs.

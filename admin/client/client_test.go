@@ -36,6 +36,14 @@ func TestTheWholeWay(t *testing.T) {
 	if _, err := c.Validate(ctx, "package"); !errors.As(err, &answer) || len(answer.Errors) == 0 || answer.Errors[0].Location.Row != 1 {
 		t.Errorf("validating what does not parse: %v", err)
 	}
+	tests := api.TestRequest{Content: content, Tests: "package caracal.authz_test\n\ntest_denies if data.caracal.authz.result.decision == \"deny\"\n"}
+	if r, err := c.TestPolicy(ctx, tests); err != nil || r.Passed != 1 || len(r.Results) != 1 || r.Results[0].Name != "test_denies" {
+		t.Errorf("tested %+v, %v", r, err)
+	}
+	tests.Tests = "package"
+	if _, err := c.TestPolicy(ctx, tests); !errors.Is(err, client.ErrInvalid) || !errors.As(err, &answer) || len(answer.Errors) == 0 || answer.Errors[0].File != "policy_test.rego" {
+		t.Errorf("testing with what does not parse: %v", err)
+	}
 	if list, err := c.Templates(ctx); err != nil || len(list) < 5 {
 		t.Errorf("templates: %d, %v", len(list), err)
 	}
@@ -65,6 +73,11 @@ func TestTheWholeWay(t *testing.T) {
 	}
 	if sim := must[api.Simulation](t)(c.Simulate(ctx, zone.ID, set.ID, api.SimulateRequest{VersionID: version.ID})); !sim.WouldActivate {
 		t.Errorf("simulated %+v", sim)
+	}
+	input := json.RawMessage(fmt.Sprintf(`{"schema_version": "2026-05-20", "principal": {"type": "agent", "id": "a", "zone_id": %q}, "resource": {"type": "service", "id": "r", "identifier": "urn:r", "scopes": []},
+		"action": {"id": "read"}, "context": {"actor_claims": {}, "challenge_resolved": false, "requested_scopes": []}}`, zone.ID))
+	if sim := must[api.Simulation](t)(c.Simulate(ctx, zone.ID, set.ID, api.SimulateRequest{VersionID: version.ID, Input: input, Trace: true})); sim.Trace == nil || len(sim.Trace.Rules) == 0 || !sim.Trace.Rules[0].Held {
+		t.Errorf("traced %+v", sim)
 	}
 	activated := must[api.Activated](t)(c.Activate(ctx, zone.ID, set.ID, api.ActivateRequest{VersionID: version.ID}))
 	if now := must[api.Active](t)(c.Active(ctx, zone.ID)); now.PolicySetVersionID == nil || *now.PolicySetVersionID != version.ID || now.Sequence != 1 {

@@ -41,6 +41,13 @@ func (c *Client) Validate(ctx context.Context, content string) (policy.Validatio
 	return send[policy.Validation](ctx, c, http.MethodPost, "/v1/policies/validate", nil, api.ValidateRequest{Content: content})
 }
 
+// TestPolicy runs tests against a policy's content. Nothing is kept. Content or tests
+// that are refused are an *Error that matches ErrInvalid; its errors name the document,
+// policy.rego, policy_test.rego or a module, and the place in it.
+func (c *Client) TestPolicy(ctx context.Context, req api.TestRequest) (api.TestReport, error) {
+	return send[api.TestReport](ctx, c, http.MethodPost, "/v1/policies/test", nil, req)
+}
+
 // Policies lists a zone's policies.
 func (c *Client) Policies(ctx context.Context, zone string, at Page) (api.Page[api.Policy], error) {
 	return get[api.Page[api.Policy]](ctx, c, path("v1", "zones", zone, "policies"), at.query())

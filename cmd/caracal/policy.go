@@ -29,7 +29,7 @@ func collect[T any](list iter.Seq2[T, error]) ([]T, error) {
 
 func newPolicyCommand(a *app) *cobra.Command {
 	return group("policy", "Policies: named Rego documents and their versions",
-		a.policyList(), a.policyGet(), a.policyCreate(), a.policyAddVersion(), a.policyVersion(), a.policyValidate(), a.policyExplainPlan(), a.policyTemplates(),
+		a.policyList(), a.policyGet(), a.policyCreate(), a.policyAddVersion(), a.policyVersion(), a.policyValidate(), a.policyTest(), a.policyExplainPlan(), a.policyTemplates(),
 		&cobra.Command{
 			Use: "delete POLICY", Short: "Archive a policy; set versions that have it keep working", Args: args(1, 1),
 			RunE: a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,8 +49,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if errors.As(err, &answer) {
 		for _, e := range answer.Errors {
 			where := fmt.Sprintf("%d:%d", e.Location.Row, e.Location.Col)
-			if e.Policy != "" {
-				where = e.Policy + ":" + where
+			if name := cmp.Or(e.Policy, e.File); name != "" {
+				where = name + ":" + where
 			}
 			_, _ = fmt.Fprintf(errs, "  %s: %s\n", where, e.Message)
 		}

@@ -215,13 +215,19 @@ func (a *app) setSimulate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "simulate SET [VERSION-ID]", Short: "Evaluate inputs by a version; nothing changes", Args: args(1, 2),
 		Long: `Evaluates inputs by a version of a set, the newest by default, with the engine that
-serves traffic. The exit code is 1 where something speaks against activation.`,
+serves traffic. The exit code is 1 where something speaks against activation.
+With --trace it shows, for one input, which rules held, and of each other one the
+condition that kept it from holding; of several attempts, the one that came furthest.`,
 		Example: `  caracal policy-set simulate payments --input examples/payments/inputs/refund.json --expect deny
-  caracal audit explain REQUEST-ID --input | caracal policy-set simulate payments --input -`,
+  caracal audit explain REQUEST-ID --input | caracal policy-set simulate payments --input - --trace`,
 	}
 	inputs := cmd.Flags().StringArray("input", nil, "file with an input, - for standard input; may be repeated")
 	expect := cmd.Flags().String("expect", "", "the decision that is expected: allow or deny")
+	trace := cmd.Flags().Bool("trace", false, "show which rules held and why others did not; takes one --input")
 	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
+		if *trace && len(*inputs) != 1 {
+			return fmt.Errorf("%w: --trace takes exactly one --input", errUsage)
+		}
 		s, err := findSet(ctx, c, zone, list[0])
 		if err != nil {
 			return err
@@ -230,7 +236,7 @@ serves traffic. The exit code is 1 where something speaks against activation.`,
 		if err != nil {
 			return err
 		}
-		req := api.SimulateRequest{VersionID: id, ExpectedDecision: *expect}
+		req := api.SimulateRequest{VersionID: id, ExpectedDecision: *expect, Trace: *trace}
 		for _, name := range *inputs {
 			data, err := a.input(name, zone)
 			if err != nil {
@@ -282,7 +288,10 @@ func (a *app) printSimulation(sim api.Simulation, names []string) error {
 		return err
 	}
 	if sim.Result != nil {
-		return a.printResult(*sim.Result)
+		if err := a.printResult(*sim.Result); err != nil {
+			return err
+		}
+		return a.printTrace(sim.Trace)
 	}
 	for i, r := range sim.Results {
 		if err := a.print(names[i] + ": " + r.Explanation.Reason); err != nil {

@@ -32,6 +32,16 @@ export type Preview = Schemas["Preview"];
 export type ContentError = Schemas["ContentError"];
 /** A place in content: row and column, from 1. */
 export type Location = Schemas["Location"];
+/** What tests are run against: content, and the other policies that it needs. */
+export type PolicyTest = Schemas["TestRequest"];
+/** What came of tests, and what of the content they evaluated. */
+export type PolicyTestReport = Schemas["TestReport"];
+/** The outcome of one test. */
+export type PolicyTestResult = Schemas["TestResult"];
+/** What tests evaluated of a policy, by place. */
+export type PolicyCoverage = Schemas["FileCoverage"];
+/** A part of a rule that was false or undefined, as it is written. */
+export type FailedCondition = Schemas["FailedCondition"];
 /** A policy to begin with. */
 export type PolicyTemplate = Schemas["Template"];
 /** A name for a series of manifests. */
@@ -46,6 +56,10 @@ export type SetPolicy = Schemas["SetPolicy"];
 export type Simulation = Schemas["Simulation"];
 /** What a version would decide for one of many inputs. */
 export type SimulationResult = Schemas["SimulationResult"];
+/** How the rules of a version came to a result. */
+export type RuleTraces = Schemas["Trace"];
+/** One rule, or else branch, that was tried: what it gave, or which condition failed. */
+export type RuleTrace = Schemas["RuleTrace"];
 /** What a simulation came to, and why. */
 export type Explanation = Schemas["Explanation"];
 /** A decision with what determined it. */

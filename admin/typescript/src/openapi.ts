@@ -212,6 +212,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/policies/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run tests against a policy's content; nothing is kept
+         * @description Takes one of the roles admin, viewer, author, activator, auditor.
+         */
+        post: operations["policy.test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/policies/validate": {
         parameters: {
             query?: never;
@@ -897,6 +917,7 @@ export interface components {
             next_offset: number;
         };
         ContentError: {
+            file?: string;
             location: components["schemas"]["Location"];
             message: string;
             policy?: string;
@@ -981,9 +1002,21 @@ export interface components {
         Explanation: {
             decision?: string;
             evaluation: string;
+            input_error?: components["schemas"]["InputError"];
             manifest_sha256: string;
             policy_set_version_id: string;
             reason: string;
+        };
+        FailedCondition: {
+            location: components["schemas"]["Location"];
+            text: string;
+        };
+        FileCoverage: {
+            covered: components["schemas"]["Span"][];
+            file: string;
+            not_covered: components["schemas"]["Span"][];
+            /** Format: double */
+            percent: number;
         };
         Healthy: {
             status: string;
@@ -993,6 +1026,10 @@ export interface components {
             issued_at?: string;
             /** Format: int64 */
             sequence?: number;
+        };
+        InputError: {
+            message: string;
+            pointer: string;
         };
         Location: {
             col: number;
@@ -1139,6 +1176,20 @@ export interface components {
             }[];
             evaluation_status: string;
         };
+        RuleTrace: {
+            default?: boolean;
+            depth: number;
+            failed?: components["schemas"]["FailedCondition"];
+            held: boolean;
+            location: components["schemas"]["Location"];
+            policy: string;
+            policy_id: string;
+            policy_version_id: string;
+            rule: string;
+            tried: number;
+            value?: unknown;
+            value_truncated?: boolean;
+        };
         STSStatus: {
             age_seconds: null | number;
             detail: string;
@@ -1167,6 +1218,7 @@ export interface components {
             expected_decision?: string;
             input?: unknown;
             inputs?: unknown[];
+            trace?: boolean;
             version_id: string;
         };
         Simulation: {
@@ -1179,6 +1231,7 @@ export interface components {
             result: null | components["schemas"]["Result"];
             results?: components["schemas"]["SimulationResult"][];
             schema_version: string;
+            trace?: null | components["schemas"]["Trace"];
             version_id: string;
             warnings: components["schemas"]["Warning"][];
             would_activate: boolean;
@@ -1188,11 +1241,45 @@ export interface components {
             result: null | components["schemas"]["Result"];
             would_activate: boolean;
         };
+        Span: {
+            end: components["schemas"]["Location"];
+            start: components["schemas"]["Location"];
+        };
         Template: {
             content: string;
             description: string;
             id: string;
             name: string;
+        };
+        TestModule: {
+            content: string;
+            name: string;
+        };
+        TestReport: {
+            coverage: components["schemas"]["FileCoverage"];
+            /** Format: double */
+            duration_ms: number;
+            errored: number;
+            failed: number;
+            passed: number;
+            results: components["schemas"]["TestResult"][];
+            skipped: number;
+        };
+        TestRequest: {
+            content: string;
+            modules?: components["schemas"]["TestModule"][];
+            tests: string;
+        };
+        TestResult: {
+            failed?: components["schemas"]["FailedCondition"];
+            file: string;
+            location: components["schemas"]["Location"];
+            message?: string;
+            name: string;
+            /** @enum {string} */
+            outcome: "pass" | "fail" | "error" | "skip";
+            output?: string;
+            package: string;
         };
         Token: {
             /** Format: date-time */
@@ -1235,6 +1322,11 @@ export interface components {
         TokenPage: {
             items: components["schemas"]["Token"][];
             next_cursor: null | string;
+        };
+        Trace: {
+            differs?: components["schemas"]["Result"];
+            incomplete?: string;
+            rules: components["schemas"]["RuleTrace"][];
         };
         TrustResponse: {
             roots: unknown[];
@@ -1700,6 +1792,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The refusal, or what went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "policy.test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestReport"];
+                };
             };
             /** @description The refusal, or what went wrong. */
             default: {

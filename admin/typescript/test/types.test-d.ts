@@ -1,5 +1,5 @@
 // What compiles and what does not. The compiler reads this file; it never runs.
-import { AdminApiError, AdminClient, type AuditEvent, type Page, type PolicySetVersion, type Simulation, type TailEvent } from "@caracalai/admin";
+import { AdminApiError, AdminClient, type AuditEvent, type Page, type PolicySetVersion, type RuleTrace, type Simulation, type TailEvent } from "@caracalai/admin";
 
 /** Tells that two types are the same. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -18,6 +18,10 @@ export async function answers(): Promise<void> {
   // @ts-expect-error: without an input there is no result
   simulation.result.decision;
   simulation.result?.decision;
+  const traced = await admin.policySets.simulate("z", "s", "v", {}, { trace: true });
+  same<Exclude<typeof traced.trace, undefined | null>["rules"], RuleTrace[]>();
+  const report = await admin.policies.test({ content: "c", tests: "t" });
+  same<(typeof report.results)[number]["outcome"], "pass" | "fail" | "error" | "skip">();
   const trace = await admin.audit.explain("z", "r");
   await admin.policySets.simulate("z", "s", "v", trace.denied[0]?.policy_input);
   for await (const event of admin.audit.tail("z", { decision: "deny", lastEventId: "7" })) {
@@ -35,6 +39,10 @@ export function questions(): void {
   void admin.audit.list("z", { requestId: "r" });
   // @ts-expect-error: the format is the export's
   void admin.audit.list("z", { format: "csv" });
+  // @ts-expect-error: a trace is of one input
+  void admin.policySets.simulateAll("z", "s", "v", [], { trace: true });
+  // @ts-expect-error: without tests there is nothing to run
+  void admin.policies.test({ content: "c" });
   // @ts-expect-error: a manifest has policy versions
   void admin.policySets.addVersion("z", "s", ["v"]);
   // @ts-expect-error: only what is created takes a key

@@ -87,6 +87,38 @@ test("policies", async () => {
   assert.ok(Object.keys(schema).length > 0);
 });
 
+test("tests of policies", async () => {
+  const content = policy("payments");
+  const tests = `package caracal.authz_test
+
+import data.caracal.authz
+
+nothing := {"context": {"requested_scopes": ["erase"]}}
+
+test_denied if authz.result.decision == "deny" with input as nothing
+
+test_allowed if {
+	authz.result.decision == "allow" with input as nothing
+}
+`;
+  const report = await admin.policies.test({ content, tests });
+  assert.deepEqual(report.results.map((r) => [r.name, r.outcome, r.failed?.location.row]), [
+    ["test_denied", "pass", undefined],
+    ["test_allowed", "fail", 10],
+  ]);
+  assert.ok(report.coverage.percent > 0 && report.coverage.percent < 100);
+  assert.ok(report.coverage.not_covered.every((s) => s.start.row >= 1 && s.end.row >= s.start.row));
+  const modules = [{ name: "more", content: "package caracal.authz\n\nmore := 7\n" }];
+  const more = await admin.policies.test({ content, modules, tests: "package caracal.authz\n\ntest_more if more == 7\n" });
+  assert.equal(more.passed, 1);
+  await assert.rejects(admin.policies.test({ content, tests: "package" }), (error) => {
+    assert.ok(error instanceof AdminApiError);
+    assert.equal(error.code, "invalid_rego");
+    assert.equal(error.errors[0]?.file, "policy_test.rego");
+    return true;
+  });
+});
+
 test("policy templates", async () => {
   const templates = await admin.policyTemplates.list();
   const [first] = templates;
@@ -134,6 +166,13 @@ describe("from a policy to its audit", () => {
     assert.equal(denied.result?.decision, "deny");
     const unexpected = await admin.policySets.simulate(zone, set.id, strict, refund, { expectedDecision: "allow" });
     assert.equal(unexpected.would_activate, false);
+    assert.equal(denied.trace, undefined);
+    const traced = await admin.policySets.simulate(zone, set.id, strict, refund, { trace: true });
+    const rules = traced.trace?.rules ?? [];
+    assert.equal(traced.trace?.differs, undefined);
+    assert.ok(rules.some((r) => r.held && r.policy === "step-up" && JSON.stringify(r.value).includes("step_up_required")));
+    assert.ok(rules.some((r) => !r.held && r.failed?.text === "count(denials) == 0"));
+    await assert.rejects(admin.policySets.simulate(zone, set.id, strict, undefined, { trace: true }), { status: 400, code: "invalid_body" });
     const many = await admin.policySets.simulateAll(zone, set.id, strict, [refund, input(zone, "read")]);
     assert.deepEqual(many.results?.map((r) => r.result?.decision), ["deny", "allow"]);
   });

@@ -1,4 +1,4 @@
-import type { Policy, PolicyCreate, PolicyVersion, PolicyVersionCreate, Validation } from "../models.js";
+import type { Policy, PolicyCreate, PolicyTest, PolicyTestReport, PolicyVersion, PolicyVersionCreate, Validation } from "../models.js";
 import type { AnswerOf, Operations } from "../operations.js";
 import type { CallOptions, WriteOptions } from "../options.js";
 import { type ListQuery, type Page, type PageQuery } from "../pages.js";
@@ -24,6 +24,13 @@ export declare class Policies {
      * 422 `invalid_rego`, whose `errors` say where.
      */
     validate(content: string, options?: CallOptions): Promise<Validation>;
+    /**
+     * Runs tests, a document with rules whose names begin with `test_`, against
+     * content, and `modules` beside it. Nothing is kept. 422 `invalid_rego`, whose
+     * `errors` say in which document (`policy.rego`, `policy_test.rego`, or the name
+     * of a module) and where.
+     */
+    test(test: PolicyTest, options?: CallOptions): Promise<PolicyTestReport>;
     /** Adds a version to a policy. */
     addVersion(zoneId: string, policyId: string, content: string | PolicyVersionCreate, options?: WriteOptions): Promise<PolicyVersion>;
     /** Reads a version with its content. */

@@ -35,6 +35,15 @@ export class Policies {
     validate(content, options) {
         return this.#operations.call("post", "/v1/policies/validate", { body: { content } }, options);
     }
+    /**
+     * Runs tests, a document with rules whose names begin with `test_`, against
+     * content, and `modules` beside it. Nothing is kept. 422 `invalid_rego`, whose
+     * `errors` say in which document (`policy.rego`, `policy_test.rego`, or the name
+     * of a module) and where.
+     */
+    test(test, options) {
+        return this.#operations.call("post", "/v1/policies/test", { body: test }, options);
+    }
     /** Adds a version to a policy. */
     addVersion(zoneId, policyId, content, options) {
         const body = typeof content === "string" ? { content } : content;

@@ -8,6 +8,11 @@ export interface SimulateOptions extends CallOptions {
     /** Makes `would_activate` false where the decision is another. */
     expectedDecision?: "allow" | "deny" | undefined;
 }
+/** How one input is simulated. */
+export interface SimulateOneOptions extends SimulateOptions {
+    /** Asks for `trace`: which rules held, and which condition kept others from it. */
+    trace?: boolean | undefined;
+}
 /** Under which conditions, and why, a version is activated. */
 export interface ActivateOptions extends WriteOptions {
     /**
@@ -50,9 +55,10 @@ export declare class PolicySets {
     /**
      * Evaluates an input by a version, with the engine that serves traffic. Nothing
      * changes. Without an input, only the checks that need none are made, and
-     * `result` is null.
+     * `result` is null. With `trace`, which needs an input, it tells how the rules
+     * came to the result.
      */
-    simulate(zoneId: string, setId: string, versionId: string, input?: unknown, options?: SimulateOptions): Promise<Simulation>;
+    simulate(zoneId: string, setId: string, versionId: string, input?: unknown, options?: SimulateOneOptions): Promise<Simulation>;
     /** Evaluates many inputs, up to 1,000, at once; `results` answers them in order. */
     simulateAll(zoneId: string, setId: string, versionId: string, inputs: unknown[], options?: SimulateOptions): Promise<Simulation>;
     /**

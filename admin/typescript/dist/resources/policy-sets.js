@@ -57,10 +57,12 @@ export class PolicySets {
     /**
      * Evaluates an input by a version, with the engine that serves traffic. Nothing
      * changes. Without an input, only the checks that need none are made, and
-     * `result` is null.
+     * `result` is null. With `trace`, which needs an input, it tells how the rules
+     * came to the result.
      */
     simulate(zoneId, setId, versionId, input, options = {}) {
-        return this.#simulate(zoneId, setId, { version_id: versionId, ...(input === undefined ? {} : { input }) }, options);
+        const { trace, ...rest } = options;
+        return this.#simulate(zoneId, setId, { version_id: versionId, ...(input === undefined ? {} : { input }), ...(trace === true ? { trace } : {}) }, rest);
     }
     /** Evaluates many inputs, up to 1,000, at once; `results` answers them in order. */
     simulateAll(zoneId, setId, versionId, inputs, options = {}) {

@@ -1,4 +1,4 @@
-import type { Policy, PolicyCreate, PolicyVersion, PolicyVersionCreate, Validation } from "../models.js";
+import type { Policy, PolicyCreate, PolicyTest, PolicyTestReport, PolicyVersion, PolicyVersionCreate, Validation } from "../models.js";
 import type { AnswerOf, Operations } from "../operations.js";
 import type { CallOptions, WriteOptions } from "../options.js";
 import { drain, iterate, type ListQuery, type Page, type PageQuery } from "../pages.js";
@@ -45,6 +45,16 @@ export class Policies {
    */
   validate(content: string, options?: CallOptions): Promise<Validation> {
     return this.#operations.call("post", "/v1/policies/validate", { body: { content } }, options);
+  }
+
+  /**
+   * Runs tests, a document with rules whose names begin with `test_`, against
+   * content, and `modules` beside it. Nothing is kept. 422 `invalid_rego`, whose
+   * `errors` say in which document (`policy.rego`, `policy_test.rego`, or the name
+   * of a module) and where.
+   */
+  test(test: PolicyTest, options?: CallOptions): Promise<PolicyTestReport> {
+    return this.#operations.call("post", "/v1/policies/test", { body: test }, options);
   }
 
   /** Adds a version to a policy. */

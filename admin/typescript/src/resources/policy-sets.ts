@@ -10,6 +10,12 @@ export interface SimulateOptions extends CallOptions {
   expectedDecision?: "allow" | "deny" | undefined;
 }
 
+/** How one input is simulated. */
+export interface SimulateOneOptions extends SimulateOptions {
+  /** Asks for `trace`: which rules held, and which condition kept others from it. */
+  trace?: boolean | undefined;
+}
+
 /** Under which conditions, and why, a version is activated. */
 export interface ActivateOptions extends WriteOptions {
   /**
@@ -106,10 +112,12 @@ export class PolicySets {
   /**
    * Evaluates an input by a version, with the engine that serves traffic. Nothing
    * changes. Without an input, only the checks that need none are made, and
-   * `result` is null.
+   * `result` is null. With `trace`, which needs an input, it tells how the rules
+   * came to the result.
    */
-  simulate(zoneId: string, setId: string, versionId: string, input?: unknown, options: SimulateOptions = {}): Promise<Simulation> {
-    return this.#simulate(zoneId, setId, { version_id: versionId, ...(input === undefined ? {} : { input }) }, options);
+  simulate(zoneId: string, setId: string, versionId: string, input?: unknown, options: SimulateOneOptions = {}): Promise<Simulation> {
+    const { trace, ...rest } = options;
+    return this.#simulate(zoneId, setId, { version_id: versionId, ...(input === undefined ? {} : { input }), ...(trace === true ? { trace } : {}) }, rest);
   }
 
   /** Evaluates many inputs, up to 1,000, at once; `results` answers them in order. */
@@ -117,7 +125,7 @@ export class PolicySets {
     return this.#simulate(zoneId, setId, { version_id: versionId, inputs }, options);
   }
 
-  #simulate(zoneId: string, setId: string, asked: { version_id: string; input?: unknown; inputs?: unknown[] }, options: SimulateOptions): Promise<Simulation> {
+  #simulate(zoneId: string, setId: string, asked: { version_id: string; input?: unknown; inputs?: unknown[]; trace?: boolean }, options: SimulateOptions): Promise<Simulation> {
     const { expectedDecision, ...call } = options;
     const body = expectedDecision === undefined ? asked : { ...asked, expected_decision: expectedDecision };
     return this.#operations.call("post", "/v1/zones/{zone}/policy-sets/{set}/simulate", { path: { zone: zoneId, set: setId }, body }, call);
