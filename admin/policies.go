@@ -105,8 +105,8 @@ func (s *Server) listPolicies(ctx context.Context, c *call) (api.Page[api.Policy
 }
 
 // checkContent validates a policy's content, written for a schema that may be
-// named, and gives the warnings as they are stored.
-func checkContent(ctx context.Context, content, schema string) ([]policy.Warning, json.RawMessage, error) {
+// named, and the tests that are kept beside it, if any, and gives the warnings as they are stored.
+func checkContent(ctx context.Context, content, tests, schema string) ([]policy.Warning, json.RawMessage, error) {
 	if schema != "" && schema != policy.SchemaVersion {
 		return nil, nil, refuse(http.StatusUnprocessableEntity, "unsupported_schema_version", "schema_version %q is not known; the current one is %q", schema, policy.SchemaVersion)
 	}
@@ -116,6 +116,11 @@ func checkContent(ctx context.Context, content, schema string) ([]policy.Warning
 			return nil, nil, p
 		}
 		return nil, nil, err
+	}
+	if tests != "" {
+		if err := policy.CheckTests(policy.Document{Name: testsFile, Content: tests}); err != nil {
+			return nil, nil, invalidRego(err)
+		}
 	}
 	stored, err := json.Marshal(v.Warnings)
 	return v.Warnings, stored, err
@@ -128,13 +133,13 @@ func (s *Server) createPolicy(ctx context.Context, c *call, req *api.PolicyCreat
 	if err := checkDescription(req.Description); err != nil {
 		return nil, err
 	}
-	_, warnings, err := checkContent(ctx, req.Content, req.SchemaVersion)
+	_, warnings, err := checkContent(ctx, req.Content, req.Tests, req.SchemaVersion)
 	if err != nil {
 		return nil, err
 	}
 	return func(tx store.Tx) (effect[api.Policy], error) {
 		p := store.Policy{ID: newID(), ZoneID: c.zone(), Name: req.Name, Description: req.Description, CreatedAt: c.now, CreatedBy: c.actor.name}
-		err := tx.InsertPolicy(ctx, p, newPolicyVersion(c, p.ID, req.Content, warnings))
+		err := tx.InsertPolicy(ctx, p, newPolicyVersion(c, p.ID, req.Content, req.Tests, warnings))
 		if errors.Is(err, store.ErrConflict) {
 			return effect[api.Policy]{}, refuse(http.StatusConflict, "policy_name_conflict", "the zone has a policy of the name %q already", req.Name)
 		}
@@ -151,9 +156,9 @@ func (s *Server) createPolicy(ctx context.Context, c *call, req *api.PolicyCreat
 	}, nil
 }
 
-func newPolicyVersion(c *call, policyID, content string, warnings json.RawMessage) store.PolicyVersion {
+func newPolicyVersion(c *call, policyID, content, tests string, warnings json.RawMessage) store.PolicyVersion {
 	return store.PolicyVersion{
-		ID: newID(), PolicyID: policyID, ZoneID: c.zone(), Content: content, ContentSHA256: bundle.SHA256Hex([]byte(content)),
+		ID: newID(), PolicyID: policyID, ZoneID: c.zone(), Content: content, ContentSHA256: bundle.SHA256Hex([]byte(content)), Tests: tests,
 		SchemaVersion: policy.SchemaVersion, Warnings: warnings, CreatedAt: c.now, CreatedBy: c.actor.name,
 	}
 }
@@ -195,16 +200,16 @@ func (s *Server) deletePolicy(ctx context.Context, c *call, _ *nothing) (commit[
 }
 
 func (s *Server) createPolicyVersion(ctx context.Context, c *call, req *api.PolicyVersionCreate) (commit[api.PolicyVersion], error) {
-	_, warnings, err := checkContent(ctx, req.Content, req.SchemaVersion)
+	_, warnings, err := checkContent(ctx, req.Content, req.Tests, req.SchemaVersion)
 	if err != nil {
 		return nil, err
 	}
 	return func(tx store.Tx) (effect[api.PolicyVersion], error) {
-		v, err := tx.InsertPolicyVersion(ctx, newPolicyVersion(c, c.path("policy"), req.Content, warnings))
+		v, err := tx.InsertPolicyVersion(ctx, newPolicyVersion(c, c.path("policy"), req.Content, req.Tests, warnings))
 		if err != nil {
 			return effect[api.PolicyVersion]{}, missing(err, "policy", c.path("policy"))
 		}
-		v.Content = "" // the caller has it
+		v.Content, v.Tests = "", "" // the caller has them
 		body, err := policyVersionBody(v)
 		return effect[api.PolicyVersion]{body: body, subject: subject{entityType: "policy_version", entityID: v.ID, payload: map[string]any{
 			"policy_id": v.PolicyID, "version": v.Version, "content_sha256": v.ContentSHA256,
@@ -238,7 +243,7 @@ func policyVersionBody(v store.PolicyVersion) (api.PolicyVersion, error) {
 	warnings, err := storedWarnings(v.Warnings)
 	return api.PolicyVersion{
 		ID: v.ID, VersionID: v.ID, PolicyID: v.PolicyID, ZoneID: v.ZoneID, Version: v.Version, ContentSHA256: v.ContentSHA256,
-		SchemaVersion: v.SchemaVersion, CreatedAt: v.CreatedAt, CreatedBy: v.CreatedBy, Content: v.Content, Warnings: warnings,
+		SchemaVersion: v.SchemaVersion, CreatedAt: v.CreatedAt, CreatedBy: v.CreatedBy, Content: v.Content, Tests: v.Tests, Warnings: warnings,
 	}, err
 }
 

@@ -139,3 +139,30 @@ func TestPolicyTestsOfCallersWhoLeave(t *testing.T) {
 		t.Errorf("reported %+v", r)
 	}
 }
+
+// Tests are kept beside the version they were written for, and refused where they
+// are no tests; the bundle and the content's hash know nothing of them.
+func TestKeptPolicyTests(t *testing.T) {
+	p := newPlane(t, nil)
+	zone := must[api.Zone](p, 201, "POST", "/v1/zones", root, api.ZoneCreate{Name: "tested"}).ID
+	policies := "/v1/zones/" + zone + "/policies"
+	const tests = "package caracal.authz_test\n\ntest_one if true\n"
+	made := must[api.Policy](p, 201, "POST", policies, root, api.PolicyCreate{Name: "kept", Content: readersOnly, Tests: tests})
+	version := func(id string) api.PolicyVersion {
+		return must[api.PolicyVersion](p, 200, "GET", policies+"/"+made.ID+"/versions/"+id, root, nil)
+	}
+	if v := version(made.VersionID); v.Tests != tests || v.Content != readersOnly {
+		t.Errorf("the version is %+v", v)
+	}
+	second := must[api.PolicyVersion](p, 201, "POST", policies+"/"+made.ID+"/versions", root, api.PolicyVersionCreate{Content: readersOnly})
+	if v := version(second.ID); v.Tests != "" || v.ContentSHA256 != made.Version.ContentSHA256 {
+		t.Errorf("the version without tests is %+v", v)
+	}
+	if list := must[api.Policy](p, 200, "GET", policies+"/"+made.ID, root, nil); len(list.Versions) != 2 || list.Versions[1].Tests != "" {
+		t.Errorf("a list of versions has the tests: %+v", list.Versions)
+	}
+	refused := must[api.ValidateFailure](p, 422, "POST", policies+"/"+made.ID+"/versions", root, api.PolicyVersionCreate{Content: readersOnly, Tests: "package"})
+	if len(refused.Errors) == 0 || refused.Errors[0].File != "policy_test.rego" {
+		t.Errorf("tests that are no Rego are refused with %+v", refused)
+	}
+}

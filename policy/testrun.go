@@ -147,6 +147,24 @@ func (r *TestReport) add(t TestResult) {
 	}
 }
 
+// CheckTests parses a document of tests that is to be kept: what it tests need not
+// be at hand. It fails with an *InvalidError, whose errors name the document in File.
+func CheckTests(tests Document) error {
+	_, refused := parseTests(tests.Name, tests.Content)
+	if refused == nil {
+		return nil
+	}
+	return &InvalidError{Errors: inFiles(refused)}
+}
+
+// inFiles names documents as the files that they are to who wrote them.
+func inFiles(refused []ContentError) []ContentError {
+	for i := range refused {
+		refused[i].File, refused[i].Policy = refused[i].Policy, ""
+	}
+	return refused
+}
+
 // compileTests checks policies and tests and compiles them together. The documents are
 // the policies and then the tests.
 func compileTests(ctx context.Context, run TestRun) ([]*document, *ast.Compiler, error) {
@@ -185,10 +203,7 @@ func compileTests(ctx context.Context, run TestRun) ([]*document, *ast.Compiler,
 		compiler, refused = compileForTests(docs)
 	}
 	if refused != nil {
-		for i := range refused {
-			refused[i].File, refused[i].Policy = refused[i].Policy, ""
-		}
-		return nil, nil, &InvalidError{Errors: refused}
+		return nil, nil, &InvalidError{Errors: inFiles(refused)}
 	}
 	return docs, compiler, nil
 }

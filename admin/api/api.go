@@ -115,7 +115,7 @@ type Policy struct {
 }
 
 // PolicyVersion is one immutable snapshot of a policy. ID and VersionID are
-// the same; Content is filled only when one version is read.
+// the same; Content and Tests are filled only when one version is read.
 type PolicyVersion struct {
 	ID            string           `json:"id"`
 	VersionID     string           `json:"version_id"`
@@ -127,6 +127,7 @@ type PolicyVersion struct {
 	CreatedAt     time.Time        `json:"created_at"`
 	CreatedBy     string           `json:"created_by"`
 	Content       string           `json:"content,omitempty"`
+	Tests         string           `json:"tests,omitempty"`
 	Warnings      []policy.Warning `json:"warnings,omitempty"`
 }
 
@@ -135,6 +136,8 @@ type PolicyCreate struct {
 	Name        string `json:"name" required:"true"`
 	Description string `json:"description,omitempty"`
 	Content     string `json:"content" required:"true"`
+	// Tests is a document of test rules, kept beside the content; no bundle has it.
+	Tests string `json:"tests,omitempty"`
 	// SchemaVersion may say which schema the content is written for; only the current one is accepted.
 	SchemaVersion string `json:"schema_version,omitempty"`
 }
@@ -142,6 +145,8 @@ type PolicyCreate struct {
 // PolicyVersionCreate is the body of POST .../policies/{id}/versions.
 type PolicyVersionCreate struct {
 	Content string `json:"content" required:"true"`
+	// Tests is a document of test rules, kept beside the content; no bundle has it.
+	Tests string `json:"tests,omitempty"`
 	// SchemaVersion may say which schema the content is written for; only the current one is accepted.
 	SchemaVersion string `json:"schema_version,omitempty"`
 }

@@ -53,7 +53,7 @@ func TestTheWholeWay(t *testing.T) {
 		}
 	}
 	pol := must[api.Policy](t)(c.CreatePolicy(ctx, zone.ID, api.PolicyCreate{Name: "baseline", Content: content}))
-	second := must[api.PolicyVersion](t)(c.AddPolicyVersion(ctx, zone.ID, pol.ID, content+"# changed\n"))
+	second := must[api.PolicyVersion](t)(c.AddPolicyVersion(ctx, zone.ID, pol.ID, api.PolicyVersionCreate{Content: content + "# changed\n"}))
 	if v := must[api.PolicyVersion](t)(c.PolicyVersion(ctx, zone.ID, pol.ID, second.ID)); v.Content != content+"# changed\n" {
 		t.Errorf("read %+v", v)
 	}

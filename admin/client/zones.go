@@ -70,8 +70,8 @@ func (c *Client) DeletePolicy(ctx context.Context, zone, id string) error {
 }
 
 // AddPolicyVersion adds a version to a policy.
-func (c *Client) AddPolicyVersion(ctx context.Context, zone, id, content string) (api.PolicyVersion, error) {
-	return send[api.PolicyVersion](ctx, c, http.MethodPost, path("v1", "zones", zone, "policies", id, "versions"), nil, api.PolicyVersionCreate{Content: content})
+func (c *Client) AddPolicyVersion(ctx context.Context, zone, id string, req api.PolicyVersionCreate) (api.PolicyVersion, error) {
+	return send[api.PolicyVersion](ctx, c, http.MethodPost, path("v1", "zones", zone, "policies", id, "versions"), nil, req)
 }
 
 // PolicyVersion reads a version with its content.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chromedp/cdproto/runtime"
 
+	"github.com/caracalai/caracald/admin/api"
 	"github.com/caracalai/caracald/internal/provision"
 )
 
@@ -42,7 +43,7 @@ func TestPages(t *testing.T) {
 
 	set, one := p.activate("production", reads)
 	policies := p.policies()
-	edited, err := p.client.AddPolicyVersion(t.Context(), p.zone, policies[0].ID, strings.Replace(reads, `{"payments:read"}`, `{"payments:read", "payments:list"}`, 1))
+	edited, err := p.client.AddPolicyVersion(t.Context(), p.zone, policies[0].ID, api.PolicyVersionCreate{Content: strings.Replace(reads, `{"payments:read"}`, `{"payments:read", "payments:list"}`, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}

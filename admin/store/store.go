@@ -188,7 +188,9 @@ type PolicyVersion struct {
 	ID, PolicyID, ZoneID   string
 	Version                int
 	Content, ContentSHA256 string
-	SchemaVersion          string
+	// Tests is the author's test document for the content, "" for none; no bundle has it.
+	Tests         string
+	SchemaVersion string
 	// Warnings is the JSON of the validation's warnings.
 	Warnings  json.RawMessage
 	CreatedAt time.Time

@@ -83,7 +83,7 @@ func (z *Zone) Publish(ctx context.Context, w *workload.Workload) (Version, erro
 // version makes a new version of a policy, or the policy with its first one.
 func (z *Zone) version(ctx context.Context, m workload.Module) (string, error) {
 	if id, ok := z.policies[m.Name]; ok {
-		v, err := z.control.client.AddPolicyVersion(ctx, z.ID, id, m.Content)
+		v, err := z.control.client.AddPolicyVersion(ctx, z.ID, id, api.PolicyVersionCreate{Content: m.Content})
 		if err != nil {
 			return "", fmt.Errorf("adding a policy version: %w", err)
 		}

@@ -207,7 +207,7 @@ result := {"decision": "allow", "evaluation_status": "complete", "determining_po
 		}
 		*policyID, version = created.ID, created.VersionID
 	} else {
-		v, err := p.client.AddPolicyVersion(ctx, p.zone, *policyID, content)
+		v, err := p.client.AddPolicyVersion(ctx, p.zone, *policyID, api.PolicyVersionCreate{Content: content})
 		if err != nil {
 			return api.PolicySetVersion{}, err
 		}

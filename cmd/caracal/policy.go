@@ -111,8 +111,13 @@ func (a *app) policyCreate() *cobra.Command {
 	}
 	name := cmd.Flags().String("name", "", "the policy's name; the file's by default")
 	description := cmd.Flags().String("description", "", "what the policy is for")
+	tests := testsFlag(cmd)
 	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
 		content, err := a.content(list[0])
+		if err != nil {
+			return err
+		}
+		kept, err := a.tests(*tests)
 		if err != nil {
 			return err
 		}
@@ -122,7 +127,7 @@ func (a *app) policyCreate() *cobra.Command {
 			}
 			*name = strings.TrimSuffix(filepath.Base(list[0]), ".rego")
 		}
-		p, err := c.CreatePolicy(ctx, zone, api.PolicyCreate{Name: *name, Description: *description, Content: string(content)})
+		p, err := c.CreatePolicy(ctx, zone, api.PolicyCreate{Name: *name, Description: *description, Content: string(content), Tests: kept})
 		if err != nil {
 			return err
 		}
@@ -132,47 +137,70 @@ func (a *app) policyCreate() *cobra.Command {
 }
 
 func (a *app) policyAddVersion() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "add-version POLICY FILE", Short: "Add a version to a policy, given by name or id", Args: args(2, 2),
-		Example: "  caracal policy add-version payments policies/payments.rego",
-		RunE: a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
-			content, err := a.content(list[1])
-			if err != nil {
-				return err
-			}
-			p, err := findPolicy(ctx, c, zone, list[0])
-			if err != nil {
-				return err
-			}
-			v, err := c.AddPolicyVersion(ctx, zone, p.ID, string(content))
-			if err != nil {
-				return err
-			}
-			return a.show(v, func() error {
-				return a.fields("policy", p.Name, "version", strconv.Itoa(v.Version), "version id", v.ID, "sha-256", v.ContentSHA256)
-			})
-		}),
+		Example: "  caracal policy add-version payments policies/payments.rego --tests policies/payments_test.rego",
 	}
+	tests := testsFlag(cmd)
+	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
+		content, err := a.content(list[1])
+		if err != nil {
+			return err
+		}
+		kept, err := a.tests(*tests)
+		if err != nil {
+			return err
+		}
+		p, err := findPolicy(ctx, c, zone, list[0])
+		if err != nil {
+			return err
+		}
+		v, err := c.AddPolicyVersion(ctx, zone, p.ID, api.PolicyVersionCreate{Content: string(content), Tests: kept})
+		if err != nil {
+			return err
+		}
+		return a.show(v, func() error {
+			return a.fields("policy", p.Name, "version", strconv.Itoa(v.Version), "version id", v.ID, "sha-256", v.ContentSHA256)
+		})
+	})
+	return cmd
+}
+
+func testsFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("tests", "", "a `FILE` of tests that is kept beside the version; no bundle has it")
+}
+
+// tests reads the file of tests, if one was named.
+func (a *app) tests(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	data, err := a.content(file)
+	return string(data), err
 }
 
 func (a *app) policyVersion() *cobra.Command {
-	return &cobra.Command{
-		Use: "version POLICY VERSION-ID", Short: "Print the content of a version", Args: args(2, 2),
-		RunE: a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
-			p, err := findPolicy(ctx, c, zone, list[0])
-			if err != nil {
-				return err
+	cmd := &cobra.Command{Use: "version POLICY VERSION-ID", Short: "Print the content of a version, or its tests", Args: args(2, 2)}
+	tests := cmd.Flags().Bool("tests", false, "print the tests that are kept beside the version")
+	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
+		p, err := findPolicy(ctx, c, zone, list[0])
+		if err != nil {
+			return err
+		}
+		v, err := c.PolicyVersion(ctx, zone, p.ID, list[1])
+		if err != nil {
+			return err
+		}
+		return a.show(v, func() error {
+			text := v.Content
+			if *tests {
+				text = v.Tests
 			}
-			v, err := c.PolicyVersion(ctx, zone, p.ID, list[1])
-			if err != nil {
-				return err
-			}
-			return a.show(v, func() error {
-				_, err := fmt.Fprint(a.out, v.Content)
-				return err
-			})
-		}),
-	}
+			_, err := fmt.Fprint(a.out, text)
+			return err
+		})
+	})
+	return cmd
 }
 
 func (a *app) policyTemplates() *cobra.Command {

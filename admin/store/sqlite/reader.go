@@ -51,10 +51,10 @@ func (r *reader) Policies(ctx context.Context, zoneID string, limit int, after s
 	return many(ctx, r.t, scanPolicy, policyQuery+` AND (p.created_at, p.id) < (?, ?) ORDER BY p.created_at DESC, p.id DESC LIMIT ?`, zoneID, at, id, bound(limit))
 }
 
-const versionColumns = `v.id, v.policy_id, v.zone_id, v.version, v.content, v.content_sha256, v.schema_version, v.warnings, v.created_at, v.created_by`
+const versionColumns = `v.id, v.policy_id, v.zone_id, v.version, v.content, v.tests, v.content_sha256, v.schema_version, v.warnings, v.created_at, v.created_by`
 
 func scanPolicyVersion(r row, v *store.PolicyVersion) error {
-	return r.Scan(&v.ID, &v.PolicyID, &v.ZoneID, num(&v.Version), &v.Content, &v.ContentSHA256, &v.SchemaVersion, raw{&v.Warnings}, moment{&v.CreatedAt}, &v.CreatedBy)
+	return r.Scan(&v.ID, &v.PolicyID, &v.ZoneID, num(&v.Version), &v.Content, &v.Tests, &v.ContentSHA256, &v.SchemaVersion, raw{&v.Warnings}, moment{&v.CreatedAt}, &v.CreatedBy)
 }
 
 func (r *reader) PolicyVersion(ctx context.Context, zoneID, versionID string) (store.PolicyVersion, error) {
@@ -63,7 +63,7 @@ func (r *reader) PolicyVersion(ctx context.Context, zoneID, versionID string) (s
 }
 
 func (r *reader) PolicyVersions(ctx context.Context, zoneID, policyID string) ([]store.PolicyVersion, error) {
-	list, err := many(ctx, r.t, scanPolicyVersion, `SELECT v.id, v.policy_id, v.zone_id, v.version, '', v.content_sha256, v.schema_version, v.warnings, v.created_at, v.created_by
+	list, err := many(ctx, r.t, scanPolicyVersion, `SELECT v.id, v.policy_id, v.zone_id, v.version, '', '', v.content_sha256, v.schema_version, v.warnings, v.created_at, v.created_by
 		FROM policy_versions v JOIN policies p ON p.id = v.policy_id
 		WHERE v.zone_id = ? AND v.policy_id = ? AND p.archived_at IS NULL ORDER BY v.version DESC`, zoneID, policyID)
 	if err == nil && len(list) == 0 { // a policy has at least one version
@@ -112,7 +112,7 @@ func (r *reader) SetVersions(ctx context.Context, zoneID, setID string, limit in
 func (r *reader) SetVersionPolicies(ctx context.Context, versionID string) ([]store.SetPolicy, error) {
 	return many(ctx, r.t, func(r row, p *store.SetPolicy) error {
 		v := &p.PolicyVersion
-		return r.Scan(&v.ID, &v.PolicyID, &v.ZoneID, num(&v.Version), &v.Content, &v.ContentSHA256, &v.SchemaVersion, raw{&v.Warnings}, moment{&v.CreatedAt}, &v.CreatedBy, &p.PolicyName)
+		return r.Scan(&v.ID, &v.PolicyID, &v.ZoneID, num(&v.Version), &v.Content, &v.Tests, &v.ContentSHA256, &v.SchemaVersion, raw{&v.Warnings}, moment{&v.CreatedAt}, &v.CreatedBy, &p.PolicyName)
 	}, `SELECT `+versionColumns+`, p.name FROM set_version_policies m
 		JOIN policy_versions v ON v.id = m.policy_version_id JOIN policies p ON p.id = v.policy_id
 		WHERE m.set_version_id = ? ORDER BY m.position`, versionID)

@@ -70,9 +70,9 @@ func (t *tx) InsertPolicyVersion(ctx context.Context, v store.PolicyVersion) (st
 		return v, err
 	}
 	v.Version = number
-	return v, t.exec(ctx, `INSERT INTO policy_versions (id, policy_id, zone_id, version, content, content_sha256, schema_version, warnings, created_at, created_by)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		v.ID, v.PolicyID, v.ZoneID, v.Version, v.Content, v.ContentSHA256, v.SchemaVersion, document(v.Warnings), micros(v.CreatedAt), v.CreatedBy)
+	return v, t.exec(ctx, `INSERT INTO policy_versions (id, policy_id, zone_id, version, content, tests, content_sha256, schema_version, warnings, created_at, created_by)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		v.ID, v.PolicyID, v.ZoneID, v.Version, v.Content, v.Tests, v.ContentSHA256, v.SchemaVersion, document(v.Warnings), micros(v.CreatedAt), v.CreatedBy)
 }
 
 func (t *tx) ArchivePolicy(ctx context.Context, zoneID, id string, at time.Time) error {

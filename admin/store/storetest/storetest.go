@@ -214,7 +214,7 @@ func (f *fixture) policy(zone, name string) store.Policy {
 func version(p store.Policy, content string) store.PolicyVersion {
 	return store.PolicyVersion{
 		ID: newID(), PolicyID: p.ID, ZoneID: p.ZoneID, Content: content, ContentSHA256: hashOf([]byte(content)), SchemaVersion: "2026-05-20",
-		Warnings: json.RawMessage(`[{"code":"one"}]`), CreatedAt: start, CreatedBy: "someone",
+		Tests: content + "_test", Warnings: json.RawMessage(`[{"code":"one"}]`), CreatedAt: start, CreatedBy: "someone",
 	}
 }
 

@@ -1067,6 +1067,7 @@ export interface components {
             description?: string;
             name: string;
             schema_version?: string;
+            tests?: string;
         };
         PolicyPage: {
             items: components["schemas"]["Policy"][];
@@ -1124,6 +1125,7 @@ export interface components {
             id: string;
             policy_id: string;
             schema_version: string;
+            tests?: string;
             version: number;
             version_id: string;
             warnings?: components["schemas"]["Warning"][];
@@ -1132,6 +1134,7 @@ export interface components {
         PolicyVersionCreate: {
             content: string;
             schema_version?: string;
+            tests?: string;
         };
         Preview: {
             data_referenced: string[];

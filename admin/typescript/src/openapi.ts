@@ -1068,6 +1068,7 @@ export interface components {
             description?: string;
             name: string;
             schema_version?: string;
+            tests?: string;
         };
         PolicyPage: {
             items: components["schemas"]["Policy"][];
@@ -1125,6 +1126,7 @@ export interface components {
             id: string;
             policy_id: string;
             schema_version: string;
+            tests?: string;
             version: number;
             version_id: string;
             warnings?: components["schemas"]["Warning"][];
@@ -1133,6 +1135,7 @@ export interface components {
         PolicyVersionCreate: {
             content: string;
             schema_version?: string;
+            tests?: string;
         };
         Preview: {
             data_referenced: string[];

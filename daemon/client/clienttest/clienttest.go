@@ -157,7 +157,7 @@ func (r *Rig) publish(ctx context.Context, name, content string) string {
 	for p, err := range adminclient.All(ctx, policies) {
 		check(r.t, err)
 		if p.Name == name {
-			v, err := r.Admin.AddPolicyVersion(ctx, r.Zone, p.ID, content)
+			v, err := r.Admin.AddPolicyVersion(ctx, r.Zone, p.ID, api.PolicyVersionCreate{Content: content})
 			check(r.t, err)
 			return v.ID
 		}

@@ -116,7 +116,7 @@ func (s *Scene) Publish(ctx context.Context, name, path string) (string, error) 
 		if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) == p.Version.ContentSHA256 {
 			return p.VersionID, nil // published before
 		}
-		v, err := s.AddPolicyVersion(ctx, s.Zone, p.ID, string(content))
+		v, err := s.AddPolicyVersion(ctx, s.Zone, p.ID, api.PolicyVersionCreate{Content: string(content)})
 		return v.ID, err
 	}
 	p, err := s.CreatePolicy(ctx, s.Zone, api.PolicyCreate{Name: name, Description: filepath.Base(path), Content: string(content)})
