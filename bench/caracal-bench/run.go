@@ -20,6 +20,8 @@ type options struct {
 	markdown, table, svg string
 	dir                  string
 	seed                 uint64
+	// cerbos is the path of the program cerbos, "" where Cerbos is not measured.
+	cerbos string
 	// tiny makes a quick run shorter still, for tests: its figures say nothing.
 	tiny bool
 }
@@ -127,6 +129,9 @@ func (b *bench) part(ctx context.Context, p part) error {
 	command := "caracal-bench --only " + p.name
 	if b.quick {
 		command += " --quick"
+	}
+	if b.cerbos != "" {
+		command += " --cerbos " + b.cerbos
 	}
 	b.report.MadeBy(command)
 	return err
