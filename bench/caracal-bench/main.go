@@ -57,6 +57,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&o.markdown, "markdown", "", "write the results as a page of Markdown to this `file`")
 	f.StringVar(&o.table, "table", "", "write the table of targets into this `file`, between <!-- measured --> and <!-- /measured -->")
 	f.StringVar(&o.svg, "svg", "", "write plots to this `directory`")
+	f.StringVar(&o.samples, "samples", "", "write the samples taken in process to this `file`, in Go's benchmark format, for benchstat")
 	f.StringVar(&o.dir, "dir", "", "keep stores and spools below this `directory`, on the disk that is to be measured (default that for temporary files)")
 	f.StringVar(&o.cerbos, "cerbos", "", "measure Cerbos too, whose program is this `file`")
 	f.Uint64Var(&o.seed, "seed", 1, "of the inputs")

@@ -18,7 +18,7 @@ type options struct {
 	quick, json          bool
 	only                 []string
 	markdown, table, svg string
-	dir                  string
+	samples, dir         string
 	seed                 uint64
 	// cerbos is the path of the program cerbos, "" where Cerbos is not measured.
 	cerbos string
@@ -148,6 +148,11 @@ func (b *bench) write(out io.Writer) error {
 	}
 	if o.markdown != "" {
 		if err := r.WritePage(o.markdown, o.svg); err != nil {
+			return err
+		}
+	}
+	if o.samples != "" {
+		if err := r.WriteSamples(o.samples); err != nil {
 			return err
 		}
 	}
