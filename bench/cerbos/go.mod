@@ -2,9 +2,11 @@ module github.com/caracalai/caracald/bench/cerbos
 
 go 1.26.4
 
-// The fork that Cerbos itself is built with: a replace counts only in the main module.
+// The fork that Cerbos itself is built with, as a replace counts only in the main
+// module. Its checksums in go.sum are those of Cerbos's own go.sum.
 replace buf.build/go/protovalidate => github.com/cerbos/protovalidate-go v0.0.0-20260615200145-16b6d024eb17
 
+// v0.55.0 is the newest that Go 1.26 builds: v0.56.0 requires 1.27.
 tool github.com/cerbos/cerbos/cmd/cerbos
 
 require (
