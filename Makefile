@@ -13,7 +13,7 @@ RACE        := $(shell command -v gcc >/dev/null 2>&1 || command -v clang >/dev/
 # Everything is built alike, so that nothing is built twice.
 export GOFLAGS += -trimpath
 
-.PHONY: run build test lint bench conformance fmt generate cross clean
+.PHONY: run build test lint bench cerbos conformance fmt generate cross clean
 
 run: build ## Build, start caracal dev, play the payments walk against it, and serve until interrupted
 	@CGO_ENABLED=0 examples/payments/run.sh "$(DATA)"
@@ -42,8 +42,14 @@ cross: ## Both binaries also build for other systems
 		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o /dev/null ./cmd/caracald || exit 1; \
 	done
 
-bench: build ## Measure beside peers, in one run, and write bench/RESULTS.md and README's table
-	cd bench && ../bin/caracal-bench --markdown RESULTS.md --svg plots --table ../README.md
+bench: build cerbos ## Measure beside peers, in one run, and write bench/RESULTS.md, bench/inprocess.txt and README's table
+	cd bench && ../bin/caracal-bench --cerbos ../bin/cerbos --markdown RESULTS.md --samples inprocess.txt --svg plots --table ../README.md
+
+# Its own module keeps what Cerbos requires, which takes minutes to build at
+# first, out of the others and out of the tests.
+cerbos: ## Leave bin/cerbos, a peer of the benchmark
+	@mkdir -p bin
+	cd bench/cerbos && CGO_ENABLED=0 $(GO) build -ldflags '-s -w' -o ../../bin/ github.com/cerbos/cerbos/cmd/cerbos
 
 conformance: ## Run OPA's conformance cases against the compiled engine, and say how many
 	$(GO) test ./policy/engine -run TestConformance -count 1 -v

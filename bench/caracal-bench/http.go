@@ -33,6 +33,9 @@ const (
 func (b *bench) http(ctx context.Context, until time.Time) (err error) {
 	var f fleet
 	defer func() { err = errors.Join(err, f.stop()) }()
+	if err := b.aboutCerbos(); err != nil {
+		return err
+	}
 	servers, err := b.servers(ctx, &f)
 	if err != nil {
 		return err
@@ -51,6 +54,22 @@ func (b *bench) http(ctx context.Context, until time.Time) (err error) {
 	return b.fixedRates(ctx, servers, until)
 }
 
+// aboutCerbos tells which Cerbos is measured and how, or that none is.
+func (b *bench) aboutCerbos() error {
+	const engine = "Of Cerbos only the server can be measured, as its engine is internal to its module"
+	if b.cerbos == "" {
+		b.report.Note(engine + "; this run has not measured it: --cerbos names its program.")
+		return nil
+	}
+	version, err := server.CerbosVersion(b.cerbos)
+	if err != nil {
+		return err
+	}
+	b.report.Versions[server.CerbosModule] = version
+	b.report.Note(engine + ": cerbos server, with a policy equivalent to workload A on disk, its audit and its telemetry off. It is asked for one action on one resource, with all that the input documents have in the form that its API takes; it answers HTTP by way of its own gRPC server.")
+	return nil
+}
+
 func atSaturation(peer, metric string) report.Key {
 	return report.Key{Group: saturated, Workload: "A", What: decide, Peer: peer, Metric: metric}
 }
@@ -66,7 +85,7 @@ func (b *bench) saturation(ctx context.Context, servers []asked, until time.Time
 			}}
 		cells = append(cells, c)
 		switch s.name {
-		case peerCeiling, peerCaracald, peerCached, peerOPA, peerNoRecord:
+		case peerCeiling, peerCaracald, peerCached, peerOPA, peerCerbos, peerNoRecord:
 			again = append(again, measure.Cell{Group: c.Group, Workload: c.Workload, What: c.What, Peer: c.Peer,
 				Sample: func(ctx context.Context, round int, d time.Duration) ([]report.Value, error) {
 					return c.Sample(ctx, round+1, d)
@@ -86,6 +105,7 @@ func (b *bench) saturation(ctx context.Context, servers []asked, until time.Time
 	b.ratio("http_vs_ceiling", at(peerCaracald, "rate"), at(peerCeiling, "rate"))
 	b.ratio("http_fsync_vs_ceiling", at(peerFsync, "rate"), at(peerCeiling, "rate"))
 	b.ratio("http_vs_opa_server", at(peerCaracald, "rate"), at(peerOPA, "rate"))
+	b.ratio("http_vs_cerbos_server", at(peerCaracald, "rate"), at(peerCerbos, "rate"))
 	if q, ok := b.report.Quotient(at(peerCaracald, "rate"), at(peerNoRecord, "rate")); ok {
 		most, _ := b.report.Quotient(at(peerCaracald, "rate"), at(peerEngine, "rate"))
 		b.report.Ratio("audit_cost", 1-q, fmt.Sprintf("against a bare server over our engine, without ids and metrics either, %.2f", 1-most))
@@ -128,8 +148,10 @@ func (b *bench) saturate(ctx context.Context, s asked, l loader.Load) ([]report.
 	values := append([]report.Value{{Metric: "rate", Unit: "/s", Value: r.Rate()}}, latency(r)...)
 	values = append(values,
 		report.Value{Metric: "server's processor time", Unit: "ns", Value: float64(after.Processor-before.Processor) / n},
-		report.Value{Metric: "loader's processor time", Unit: "ns", Value: float64(own) / n},
-		report.Value{Metric: "server's allocations", Value: float64(after.Mallocs-before.Mallocs) / n})
+		report.Value{Metric: "loader's processor time", Unit: "ns", Value: float64(own) / n})
+	if after.Mallocs > 0 {
+		values = append(values, report.Value{Metric: "server's allocations", Value: float64(after.Mallocs-before.Mallocs) / n})
+	}
 	if s.ships() {
 		values = append(values, report.Value{Metric: "records not yet shipped", Value: waiting}, report.Value{Metric: "time to ship them", Unit: "ns", Value: float64(shipping)})
 	}
@@ -174,7 +196,7 @@ func (b *bench) fixedRates(ctx context.Context, servers []asked, until time.Time
 		case peerCeiling, peerCaracald:
 			pair = append(pair, s)
 			all = append(all, s)
-		case peerCached, peerOPA, peerNetHTTP, peerFsync, peerUnix:
+		case peerCached, peerOPA, peerCerbos, peerNetHTTP, peerFsync, peerUnix:
 			all = append(all, s)
 		}
 	}

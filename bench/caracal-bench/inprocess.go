@@ -25,7 +25,7 @@ const inputsKept = 256
 // compared with each other come one after another, so that the garbage
 // collector of one does not walk through the policies of another.
 func (b *bench) inProcess(ctx context.Context, until time.Time) error {
-	b.report.Note("In process, every peer runs on one processor, collection of its garbage included, over inputs that differ.")
+	b.report.Note("In process, every peer runs on one processor, collection of its garbage included, over inputs that differ; each sample is one benchmark of Go's package testing.")
 	total, kept := 0, b.bodies(workload.Find("A"), 1000)
 	for _, raw := range kept {
 		total += len(raw)
@@ -108,19 +108,27 @@ func (b *bench) inProcessCells(ctx context.Context, names []string) ([]measure.C
 			if err != nil {
 				return nil, err
 			}
-			cells = append(cells, measure.Cell{Group: inProcess, Workload: w.Name, What: evaluate, Peer: p.Name,
-				Sample: func(_ context.Context, _ int, d time.Duration) ([]report.Value, error) {
-					return measure.Loop(d, func(i int) error { _, err := p.Decide(parsed[i%inputsKept]); return err })
-				}})
+			cells = append(cells, b.inProcessCell(w, evaluate, p, func(i int) error { _, err := p.Decide(parsed[i%inputsKept]); return err }))
 			if w.Rules != 0 {
 				continue
 			}
 			answer := make([]byte, 0, 4096)
-			cells = append(cells, measure.Cell{Group: inProcess, Workload: w.Name, What: bytesToBytes, Peer: p.Name,
-				Sample: func(_ context.Context, _ int, d time.Duration) ([]report.Value, error) {
-					return measure.Loop(d, func(i int) (err error) { answer, err = p.Answer(answer[:0], raws[i%inputsKept]); return err })
-				}})
+			cells = append(cells, b.inProcessCell(w, bytesToBytes, p, func(i int) (err error) { answer, err = p.Answer(answer[:0], raws[i%inputsKept]); return err }))
 		}
 	}
 	return cells, nil
+}
+
+// inProcessCell makes each sample a benchmark of package testing.
+func (b *bench) inProcessCell(w *workload.Workload, what string, p *peer.Peer, call func(i int) error) measure.Cell {
+	key := report.Key{Group: inProcess, Workload: w.Name, What: what, Peer: p.Name}
+	return measure.Cell{Group: key.Group, Workload: key.Workload, What: key.What, Peer: key.Peer,
+		Sample: func(_ context.Context, _ int, d time.Duration) ([]report.Value, error) {
+			r, err := measure.Benchmark(d, call)
+			if err != nil {
+				return nil, err
+			}
+			b.report.Benchmark(key, r)
+			return measure.Values(r), nil
+		}}
 }

@@ -57,7 +57,9 @@ func newCommand() *cobra.Command {
 	f.StringVar(&o.markdown, "markdown", "", "write the results as a page of Markdown to this `file`")
 	f.StringVar(&o.table, "table", "", "write the table of targets into this `file`, between <!-- measured --> and <!-- /measured -->")
 	f.StringVar(&o.svg, "svg", "", "write plots to this `directory`")
+	f.StringVar(&o.samples, "samples", "", "write the samples taken in process to this `file`, in Go's benchmark format, for benchstat")
 	f.StringVar(&o.dir, "dir", "", "keep stores and spools below this `directory`, on the disk that is to be measured (default that for temporary files)")
+	f.StringVar(&o.cerbos, "cerbos", "", "measure Cerbos too, whose program is this `file`")
 	f.Uint64Var(&o.seed, "seed", 1, "of the inputs")
 	cmd.AddCommand(server.Command())
 	cmd.CompletionOptions.DisableDefaultCmd = true
@@ -68,7 +70,8 @@ func long() string {
 	var b strings.Builder
 	b.WriteString(`Measures decisions of this project beside peers that have an equivalent policy: in one
 process OPA as a library, cedar-go, and a function written by hand; over HTTP opa run
---server, net/http over OPA's library, and a server that decides nothing as the ceiling.
+--server, net/http over OPA's library, and a server that decides nothing as the ceiling;
+with --cerbos also cerbos server.
 Servers are processes of their own: caracald as it is deployed, with a control plane, its
 spool on disk. Peers take turns in rounds; each figure is the median of the rounds, with
 the least and the most. A run fails when peers disagree about a decision.

@@ -18,8 +18,10 @@ type options struct {
 	quick, json          bool
 	only                 []string
 	markdown, table, svg string
-	dir                  string
+	samples, dir         string
 	seed                 uint64
+	// cerbos is the path of the program cerbos, "" where Cerbos is not measured.
+	cerbos string
 	// tiny makes a quick run shorter still, for tests: its figures say nothing.
 	tiny bool
 }
@@ -128,6 +130,9 @@ func (b *bench) part(ctx context.Context, p part) error {
 	if b.quick {
 		command += " --quick"
 	}
+	if b.cerbos != "" {
+		command += " --cerbos " + b.cerbos
+	}
 	b.report.MadeBy(command)
 	return err
 }
@@ -143,6 +148,11 @@ func (b *bench) write(out io.Writer) error {
 	}
 	if o.markdown != "" {
 		if err := r.WritePage(o.markdown, o.svg); err != nil {
+			return err
+		}
+	}
+	if o.samples != "" {
+		if err := r.WriteSamples(o.samples); err != nil {
 			return err
 		}
 	}

@@ -25,12 +25,14 @@ const (
 	peerEngine   = "fasthttp over our engine, no record"
 	peerNetHTTP  = "net/http over OPA"
 	peerOPA      = "opa run --server"
+	peerCerbos   = "cerbos server"
 )
 
 const (
 	decidePath = "/v1/decide"
 	batchPath  = "/v1/decide/batch"
 	opaPath    = "/v1/data/caracal/authz/result"
+	cerbosPath = "/api/check/resources"
 
 	batchInputs = 50
 	cacheBytes  = 256 << 20
@@ -118,7 +120,11 @@ func (b *bench) servers(ctx context.Context, f *fleet) ([]asked, error) {
 		{peerFsync, server.RoleCaracald, server.Daemon{Fsync: true}, one},
 		{peerNetHTTP, server.RoleNetHTTP, server.Daemon{}, one},
 		{peerEngine, server.RoleEngine, server.Daemon{}, one},
+		{peerCerbos, server.RoleCerbos, server.Daemon{}, loader.Target{Path: cerbosPath, Cerbos: true}},
 	} {
+		if s.role == server.RoleCerbos && b.cerbos == "" {
+			continue
+		}
 		name := fmt.Sprintf("http-%d", i)
 		if s.role == server.RoleCaracald {
 			p, _, err := b.daemon(ctx, f, control, name, s.daemon, zone)
@@ -136,7 +142,15 @@ func (b *bench) servers(ctx context.Context, f *fleet) ([]asked, error) {
 		if err != nil {
 			return nil, err
 		}
-		p, err := server.Start(ctx, s.role, server.Policy{Workload: w.Name, Dir: dir})
+		var config any = server.Policy{Workload: w.Name, Dir: dir}
+		if s.role == server.RoleCerbos {
+			binary, err := filepath.Abs(b.cerbos)
+			if err != nil {
+				return nil, err
+			}
+			config = server.Cerbos{Policy: server.Policy{Workload: w.Name, Dir: dir}, Binary: binary}
+		}
+		p, err := server.Start(ctx, s.role, config)
 		if err != nil {
 			return nil, err
 		}

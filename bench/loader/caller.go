@@ -40,7 +40,11 @@ type caller struct {
 }
 
 func dial(ctx context.Context, t Target, seed uint64) (*caller, error) {
-	c := &caller{target: t, inputs: t.Workload.Inputs(seed, t.Zones...), rand: rand.New(rand.NewPCG(seed, 11)), latency: histogram()}
+	inputs := t.Workload.Inputs
+	if t.Cerbos {
+		inputs = t.Workload.CerbosInputs
+	}
+	c := &caller{target: t, inputs: inputs(seed, t.Zones...), rand: rand.New(rand.NewPCG(seed, 11)), latency: histogram()}
 	c.head = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nX-Request-Id: ", t.Path)
 	return c, c.connect(ctx)
 }
@@ -153,12 +157,18 @@ func (c *caller) fill() (allowed int) {
 }
 
 var (
-	allowing = []byte(`"decision":"allow"`)
-	denying  = []byte(`"decision":"deny"`)
+	allowing       = []byte(`"decision":"allow"`)
+	denying        = []byte(`"decision":"deny"`)
+	cerbosAllowing = []byte(`"EFFECT_ALLOW"`)
+	cerbosDenying  = []byte(`"EFFECT_DENY"`)
 )
 
 // check compares an answer with how many inputs of the request are to be allowed.
 func (c *caller) check(answer []byte, allowed int) error {
+	allowing, denying := allowing, denying
+	if c.target.Cerbos {
+		allowing, denying = cerbosAllowing, cerbosDenying
+	}
 	if c.target.Batch == 0 {
 		want := denying
 		if allowed == 1 {

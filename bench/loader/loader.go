@@ -25,6 +25,8 @@ type Target struct {
 	Path string
 	// Wrapped puts the input into {"input": ...}, as OPA's API has it.
 	Wrapped bool
+	// Cerbos asks as Cerbos's API has it, for the effect on one action.
+	Cerbos bool
 	// Batch is the number of inputs of each request, in {"inputs": [...]}; 0 is
 	// one input, which is the body.
 	Batch int

@@ -1,6 +1,7 @@
 package loader_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -127,6 +128,33 @@ func TestFailuresAreCounted(t *testing.T) {
 		}
 		if r.Failed == 0 || r.Failure == nil || r.Failed+r.Answered != 500 || (name == "refusing") != (r.Answered == 0) {
 			t.Errorf("%s: answered %d, failed %d: %v", name, r.Answered, r.Failed, r.Failure)
+		}
+	}
+}
+
+// Cerbos is asked in its own form, and its effect is taken for the decision.
+func TestCerbosEffects(t *testing.T) {
+	for _, effect := range []string{"EFFECT_ALLOW", "EFFECT_DENY", "EFFECT_NO_MATCH"} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil || !strings.Contains(string(body), `"actions":["token:exchange"]`) {
+				t.Errorf("asked %s: %v", body, err)
+			}
+			_, _ = io.WriteString(w, `{"results":[{"actions":{"token:exchange": "`+effect+`"}}]}`)
+		}))
+		target := loader.Target{Addr: strings.TrimPrefix(s.URL, "http://"), Path: "/", Cerbos: true, Workload: workload.Find("A")}
+		r, err := loader.Run(t.Context(), target, loader.Load{Seed: 1, Connections: 2, Duration: time.Second, Rate: 500})
+		s.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// One in ten is to be denied, the others allowed.
+		most, least := max(r.Answered, r.Failed), min(r.Answered, r.Failed)
+		rightly := map[string]bool{
+			"EFFECT_ALLOW": most == r.Answered && least > 0, "EFFECT_DENY": most == r.Failed && least > 0, "EFFECT_NO_MATCH": r.Answered == 0,
+		}[effect]
+		if !rightly || !errors.Is(r.Failure, loader.ErrWrong) {
+			t.Errorf("%s: answered %d, failed %d: %v", effect, r.Answered, r.Failed, r.Failure)
 		}
 	}
 }

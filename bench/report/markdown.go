@@ -34,7 +34,7 @@ func (r *Report) WriteTable(file string) error {
 // written to the directory plots.
 func (r *Report) WritePage(file, plots string) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Measured\n\nWritten by `%s` on %s, in %.0f s. Figures of another machine differ; their ratios are what counts.\n\n", r.Command, day(r.Started), r.Seconds)
+	fmt.Fprintf(&b, "# Measured\n\nWritten by `%s` on %s, in %.0f s. Figures of another machine differ; their ratios are what counts. The last column of a table is the confidence interval of the median, where there are samples enough for one.\n\n", r.Command, day(r.Started), r.Seconds)
 	fmt.Fprintf(&b, "- Machine: %s\n", r.Machine)
 	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
 		fmt.Fprintf(&b, "- %s: %s\n", name, r.Versions[name])
@@ -53,10 +53,10 @@ func (r *Report) WritePage(file, plots string) error {
 		}
 	}
 	for _, group := range r.Groups() {
-		fmt.Fprintf(&b, "\n## %s\n\nMeasured by `%s`.\n\n| Workload | What | Peer | Metric | Median | Least | Most |\n|---|---|---|---|---|---|---|\n", strings.ToUpper(group[:1])+group[1:], r.Commands[group])
+		fmt.Fprintf(&b, "\n## %s\n\nMeasured by `%s`.\n\n| Workload | What | Peer | Metric | Median | Least | Most | 95%% interval |\n|---|---|---|---|---|---|---|---|\n", strings.ToUpper(group[:1])+group[1:], r.Commands[group])
 		for _, row := range r.Of(group) {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", row.Workload, row.What, row.Peer, row.Metric,
-				Show(row.Median, row.Unit), Show(row.Min, row.Unit), Show(row.Max, row.Unit))
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", row.Workload, row.What, row.Peer, row.Metric,
+				Show(row.Median, row.Unit), Show(row.Min, row.Unit), Show(row.Max, row.Unit), row.interval())
 		}
 	}
 	return os.WriteFile(file, []byte(b.String()), 0o644)

@@ -57,7 +57,8 @@ type Report struct {
 	// Notes are what a reader has to know of how this run was made.
 	Notes []string `json:"notes"`
 
-	index map[Key]*Row
+	index      map[Key]*Row
+	benchmarks []benchmark
 }
 
 // Machine is where it ran.

@@ -32,6 +32,8 @@ var Targets = []Target{
 		What: "the same as http_vs_ceiling with the cache on; trace ids never repeat"},
 	{Key: "http_vs_opa_server", Better: "higher", Goal: 6,
 		What: "caracald's decisions a second over those of opa run --server, at saturation, cache off, audit on"},
+	{Key: "http_vs_cerbos_server",
+		What: "the same over those of cerbos server, its audit off"},
 	{Key: "http_p99_vs_ceiling", Better: "lower", Goal: 1.3,
 		What: "caracald's p99 over the ceiling's, both at one fixed rate, 30% of the slower one's saturation; latencies from when a request was due"},
 	{Key: "swap_p99_vs_steady", Better: "lower", Goal: 1.5,

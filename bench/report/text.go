@@ -12,9 +12,10 @@ import (
 func (r *Report) WriteText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, group := range r.Groups() {
-		fmt.Fprintf(t, "%s\n  workload\twhat\tpeer\tmetric\tmedian\tleast\tmost\n", group)
+		fmt.Fprintf(t, "%s\n  workload\twhat\tpeer\tmetric\tmedian\tleast\tmost\t95%% interval\n", group)
 		for _, row := range r.Of(group) {
-			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.Workload, row.What, row.Peer, row.Metric, Show(row.Median, row.Unit), Show(row.Min, row.Unit), Show(row.Max, row.Unit))
+			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.Workload, row.What, row.Peer, row.Metric,
+				Show(row.Median, row.Unit), Show(row.Min, row.Unit), Show(row.Max, row.Unit), row.interval())
 		}
 		fmt.Fprintln(t)
 	}

@@ -30,19 +30,15 @@ func opaServer(ctx context.Context, config json.RawMessage, ready func(Ready) er
 		return err
 	}
 	// The command has no way to tell which port it got.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freePort()
 	if err != nil {
-		return err
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
 		return err
 	}
 	cmd.RootCommand.SetArgs([]string{"run", "--server", "--addr", addr, "--log-level", "error", "--skip-version-check", cfg.Dir})
 	cmd.RootCommand.SetOut(os.Stderr)
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.RootCommand.ExecuteContext(ctx) }()
-	if err := healthy(ctx, addr, ended); err != nil {
+	if err := healthy(ctx, "http://"+addr+"/health", ended); err != nil {
 		return err
 	}
 	if err := ready(Ready{Addr: addr}); err != nil {
@@ -90,8 +86,8 @@ func OPAPath(zone string) string {
 	return "/v1/data/" + strings.ReplaceAll(zonePackage(zone), ".", "/") + "/authz/result"
 }
 
-// healthy waits until OPA says that it is.
-func healthy(ctx context.Context, addr string, ended <-chan error) error {
+// healthy waits until a server answers at a URL that all is well.
+func healthy(ctx context.Context, url string, ended <-chan error) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -99,10 +95,10 @@ func healthy(ctx context.Context, addr string, ended <-chan error) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-ended:
-			return fmt.Errorf("opa ended: %w", err)
+			return fmt.Errorf("the server ended: %w", err)
 		case <-tick.C:
 		}
-		resp, err := http.Get("http://" + addr + "/health")
+		resp, err := http.Get(url)
 		if err != nil {
 			continue
 		}

@@ -38,11 +38,14 @@ type Ready struct {
 	Token string `json:"token,omitempty"`
 	// Trust is the trust root of a control plane.
 	Trust json.RawMessage `json:"trust,omitempty"`
+
+	// pid is the process that serves where that is another program, else 0.
+	pid int
 }
 
 // Stats are what a server used so far.
 type Stats struct {
-	// Mallocs counts its allocations.
+	// Mallocs counts its allocations, and is 0 where the server is another program.
 	Mallocs uint64 `json:"mallocs"`
 	// Processor is the processor time it used.
 	Processor time.Duration `json:"processor"`
@@ -68,6 +71,8 @@ func Start(ctx context.Context, role string, config any) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	// It is let end, as it may have to end another program.
+	cmd.Cancel = in.Close
 	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Start(); err != nil {
 		return nil, err

@@ -27,11 +27,12 @@ const (
 	RoleEngine   = "engine"
 	RoleNetHTTP  = "net-http"
 	RoleOPA      = "opa"
+	RoleCerbos   = "cerbos"
 	RoleAdmin    = "admin"
 )
 
 var roles = map[string]role{
-	RoleCeiling: ceiling, RoleCaracald: caracald, RoleEngine: engine, RoleNetHTTP: netHTTP, RoleOPA: opaServer, RoleAdmin: adminServer,
+	RoleCeiling: ceiling, RoleCaracald: caracald, RoleEngine: engine, RoleNetHTTP: netHTTP, RoleOPA: opaServer, RoleCerbos: cerbosServer, RoleAdmin: adminServer,
 }
 
 // Command is the hidden command by which the benchmark starts itself as a server.
@@ -70,7 +71,7 @@ func serve(ctx context.Context, r role, in io.Reader, out io.Writer) error {
 					if order == orderCollect {
 						debug.FreeOSMemory()
 					}
-					if answers.Encode(stats()) != nil {
+					if answers.Encode(stats(at.pid)) != nil {
 						return
 					}
 				}
@@ -89,18 +90,43 @@ func serve(ctx context.Context, r role, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-func stats() Stats {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	s := Stats{Mallocs: m.Mallocs, Resident: int64(m.Sys), Peak: int64(m.Sys)}
-	var used syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) == nil {
-		s.Processor = time.Duration(used.Utime.Nano() + used.Stime.Nano())
+// stats are those of this process, or of the one with a process id.
+func stats(pid int) Stats {
+	var s Stats
+	dir := "/proc/self"
+	if pid == 0 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		s = Stats{Mallocs: m.Mallocs, Resident: int64(m.Sys), Peak: int64(m.Sys)}
+		var used syscall.Rusage
+		if syscall.Getrusage(syscall.RUSAGE_SELF, &used) == nil {
+			s.Processor = time.Duration(used.Utime.Nano() + used.Stime.Nano())
+		}
+	} else {
+		dir = fmt.Sprintf("/proc/%d", pid)
+		if data, err := os.ReadFile(dir + "/stat"); err == nil {
+			s.Processor = processorTime(string(data))
+		}
 	}
-	if data, err := os.ReadFile("/proc/self/status"); err == nil {
+	if data, err := os.ReadFile(dir + "/status"); err == nil {
 		s.Resident, s.Peak = kilobytes(string(data), "VmRSS:"), kilobytes(string(data), "VmHWM:")
 	}
 	return s
+}
+
+// tick is the unit of processor time in /proc.
+const tick = 10 * time.Millisecond
+
+// processorTime is the time in user and system mode of a process's line in
+// /proc, in which the name, in parentheses, may hold anything.
+func processorTime(stat string) time.Duration {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(fields[11], 10, 64)
+	system, _ := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * tick
 }
 
 // kilobytes is the value of a line "name 123 kB", in bytes.

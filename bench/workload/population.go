@@ -41,15 +41,17 @@ type Principal struct {
 	Delegated bool
 	Session   string
 
-	head []byte // the input up to the zone's id
-	tail []byte // the rest of the principal
+	head   []byte // the input up to the zone's id
+	cerbos []byte // the same of a request to Cerbos
+	tail   []byte // the rest of the principal
 }
 
 // Resource is one of those that are asked for.
 type Resource struct {
 	ID, Kind, Area, Identifier string
 
-	text []byte // the member resource of the input
+	text   []byte // the member resource of the input
+	cerbos []byte // the resource of a request to Cerbos, up to its further attributes
 }
 
 // Request is what one input asks.
@@ -83,6 +85,7 @@ var principals = sync.OnceValue(func() []Principal {
 		labels = append(labels, "env:production")
 		p.head = fmt.Appendf(nil, `{"schema_version":"2026-05-20","principal":{"type":"agent","id":%q,"zone_id":"`, p.ID)
 		p.tail = fmt.Appendf(nil, `","registration_method":"managed","agent_session_id":%q,"lifecycle":"task","labels":%s},`, p.Session, list(labels))
+		p.cerbos = fmt.Appendf(nil, `{"principal":{"id":%q,"roles":%s,"attr":{"type":"agent","zone_id":"`, p.ID, list(Roles[:p.Level+1]))
 	}
 	return all
 })
@@ -99,6 +102,7 @@ var resources = func() []Resource {
 func newResource(i int, area, kind string) Resource {
 	res := Resource{ID: fmt.Sprintf("res-%05d", i), Kind: kind, Area: area, Identifier: fmt.Sprintf("urn:caracal:%s:%s:%05d", area, kind, i)}
 	res.text = fmt.Appendf(nil, `"resource":{"type":%q,"id":%q,"identifier":%q,"scopes":%s},`, res.Kind, res.ID, res.Identifier, list(Scopes))
+	res.cerbos = fmt.Appendf(nil, `{"kind":%q,"id":%q,"attr":{"identifier":%q,"scopes":%s,`, res.Kind, res.ID, res.Identifier, list(Scopes))
 	return res
 }
 
@@ -118,12 +122,18 @@ func (s *Source) principal() *Principal {
 
 // AppendJSON appends the input document, with ids that no other has.
 func (q *Request) AppendJSON(dst []byte, zone string, r *rand.Rand) []byte {
-	p := q.Principal
-	dst = append(dst, p.head...)
+	dst = append(dst, q.Principal.head...)
 	dst = append(dst, zone...)
-	dst = append(dst, p.tail...)
+	dst = append(dst, q.Principal.tail...)
 	dst = append(dst, q.Resource.text...)
-	dst = append(dst, `"action":{"id":"token:exchange","method":"POST","path":"/oauth/token"},"session":{"id":"`...)
+	dst = append(dst, `"action":{"id":"token:exchange","method":"POST","path":"/oauth/token"},`...)
+	return append(q.appendCircumstances(dst, r), '}')
+}
+
+// appendCircumstances appends the members session, delegation_edge and context.
+func (q *Request) appendCircumstances(dst []byte, r *rand.Rand) []byte {
+	p := q.Principal
+	dst = append(dst, `"session":{"id":"`...)
 	dst = append(dst, p.Session...)
 	dst = append(dst, `"},"delegation_edge":`...)
 	if q.Edge == nil {
@@ -151,7 +161,7 @@ func (q *Request) AppendJSON(dst []byte, zone string, r *rand.Rand) []byte {
 	dst = AppendID(dst, r)
 	dst = append(dst, `","session_id":"`...)
 	dst = append(dst, p.Session...)
-	return append(dst, `"}}`...)
+	return append(dst, `"}`...)
 }
 
 // AppendID appends 32 random hexadecimal digits.

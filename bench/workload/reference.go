@@ -41,10 +41,10 @@ var (
 func Reference() *Workload {
 	return &Workload{
 		Name: "A", Title: "roles, grants, confinement and delegation",
-		Modules: []Module{{"reference", referenceRego}}, Cedar: referenceCedar,
+		Modules: []Module{{"reference", referenceRego}}, Cedar: referenceCedar, Cerbos: referenceCerbos,
 		next: func(s *Source, zone string, dst []byte) ([]byte, bool) {
 			q, allow := s.reference()
-			return q.AppendJSON(dst, zone, s.rand), allow
+			return s.write(&q, dst, zone, s.rand), allow
 		},
 	}
 }

@@ -4,6 +4,7 @@ package workload
 
 import (
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 )
 
@@ -20,6 +21,8 @@ type Workload struct {
 	Modules []Module
 	// Cedar is an equivalent policy in Cedar, "" where there is none.
 	Cedar string
+	// Cerbos is an equivalent policy in Cerbos's YAML files, nil where there is none.
+	Cerbos fs.FS
 	// Rules is the number of rules of the rules workload, 0 in the others.
 	Rules int
 
@@ -30,6 +33,7 @@ type Workload struct {
 // goroutine. Equal seeds give equal inputs, whoever is asked.
 type Source struct {
 	next  func(s *Source, zone string, dst []byte) ([]byte, bool)
+	write func(q *Request, dst []byte, zone string, r *rand.Rand) []byte
 	rand  *rand.Rand
 	zipf  *rand.Zipf
 	zones []string
@@ -41,7 +45,7 @@ func (w *Workload) Inputs(seed uint64, zones ...string) *Source {
 		zones = []string{DefaultZone}
 	}
 	r := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
-	return &Source{next: w.next, rand: r, zipf: rand.NewZipf(r, ZipfS, 1, Principals-1), zones: zones}
+	return &Source{next: w.next, write: (*Request).AppendJSON, rand: r, zipf: rand.NewZipf(r, ZipfS, 1, Principals-1), zones: zones}
 }
 
 // DefaultZone is the zone of inputs for which no other is named.
