@@ -299,21 +299,45 @@ func (b *tab) click(role, name string) {
 	})
 }
 
+// clickAt fails, and has clicked nothing, where the element moves or something
+// lies over it.
 func (b *tab) clickAt(node cdp.BackendNodeID) error {
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	if _, err := chromedp.Call(ctx, dom.ScrollIntoViewIfNeeded, dom.ScrollIntoViewIfNeededParams{BackendNodeID: node}); err != nil {
-		return err
-	}
-	place, err := chromedp.Call(ctx, dom.GetContentQuads, dom.GetContentQuadsParams{BackendNodeID: node})
+	element, err := chromedp.Call(ctx, dom.ResolveNode, dom.ResolveNodeParams{BackendNodeID: node})
 	if err != nil {
 		return err
 	}
-	if len(place.Quads) == 0 {
-		return errors.New("it has no place on the page")
+	wait := true
+	found, err := chromedp.Call(ctx, runtime.CallFunctionOn, runtime.CallFunctionOnParams{
+		FunctionDeclaration: `async function () {
+			this.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
+			const frame = () => new Promise(requestAnimationFrame);
+			const at = () => { const r = this.getClientRects()[0]; return [r.x + r.width / 2, r.y + r.height / 2]; };
+			const before = at();
+			for (let i = 0; i < 4; i++) await frame();
+			const [x, y] = at();
+			if (x !== before[0] || y !== before[1]) throw new Error("it moves");
+			const top = document.elementFromPoint(x, y);
+			if (!top || !this.contains(top)) throw new Error("something is over it");
+			return JSON.stringify([x, y]);
+		}`, ObjectID: element.Object.ObjectID, AwaitPromise: &wait,
+	})
+	if err != nil {
+		return err
 	}
-	q := place.Quads[0]
-	return chromedp.Do(ctx, chromedp.MouseClickXY((q[0]+q[4])/2, (q[1]+q[5])/2))
+	var at string
+	var place [2]float64
+	if found.ExceptionDetails != nil {
+		return errors.New(found.ExceptionDetails.Exception.Description)
+	}
+	if err := json.Unmarshal([]byte(found.Result.Value), &at); err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(at), &place); err != nil {
+		return err
+	}
+	return chromedp.Do(ctx, chromedp.MouseClickXY(place[0], place[1]))
 }
 
 // focus focuses what find finds.

@@ -23,6 +23,17 @@ result := {"decision": "allow", "evaluation_status": "complete", "determining_po
 }
 `
 
+const tests = `package caracal.authz_test
+
+import data.caracal.authz
+
+asks(scope) := {"principal": {"type": "agent"}, "context": {"requested_scopes": [scope]}}
+
+test_reads if authz.result.decision == "allow" with input as asks("payments:refund")
+
+test_nothing_else if authz.result.decision == "deny" with input as asks("payments:refund")
+`
+
 // The whole workflow, as a person plays it: from an empty zone to a denial that
 // a real daemon made, and on to the version that allows it. Every step is
 // reloaded, and gone back to.
@@ -55,6 +66,23 @@ func TestWorkflow(t *testing.T) {
 	b.at("/policies/")
 	steady("agents", "Content, version 1")
 
+	// Tests beside it, run in place, with what they leave out shown in the margin.
+	b.click("button", "Write tests")
+	b.click("button", "Run tests")
+	b.sees("1 passed", "test_denies_an_empty_request")
+	if missed := js[int](b, `document.querySelectorAll(".coverage.missed").length`); missed == 0 {
+		t.Error("the margin shows no line that is not tested")
+	}
+	b.fill("textbox", "Tests", tests)
+	b.click("button", "Run tests")
+	b.sees("1 of 2 did not pass", `result.decision == "allow"`)
+	b.fill("textbox", "Tests", strings.Replace(tests, "payments:refund", "payments:read", 1))
+	b.click("button", "Run tests")
+	b.sees("2 passed", "100 % of the policy evaluated")
+	b.click("button", "Save as version 2")
+	b.sees("Version 2 is made")
+	steady("Content, version 2", "test_reads")
+
 	// A set of it, and a version of the set.
 	b.click("link", "Policy sets")
 	b.fill("textbox", "Name", "production")
@@ -75,14 +103,18 @@ func TestWorkflow(t *testing.T) {
 	b.choose("Input from", "An agent refunds, no step-up")
 	b.choose("Expected", "allow")
 	b.click("button", "Simulate")
-	b.sees("It should not be activated", "not_listed")
+	b.sees("It should not be activated", "not_listed", "Line 9 did not hold: every scope in input.context.requested_scopes")
+	b.fill("textbox", "Input", `{"schema_version": "2026-05-20", "principal": {"type": 7}}`)
+	b.eventually("what does not fit the schema is marked", func() bool { return js[int](b, `document.querySelectorAll(".cm-lintRange-error").length`) > 0 })
+	b.choose("Input from", "An agent refunds, no step-up")
 	b.choose("Expected", "no decision")
 	b.click("button", "Simulate")
+	b.sees("Nothing speaks against activating it")
 	b.click("link", "Activate this version")
 
 	// Activated, by its name.
 	b.at("/activate")
-	steady("new, version 1")
+	steady("new, version 2")
 	if b.has("button", "Activate version 1") {
 		t.Error("a version can be activated without its name")
 	}
@@ -121,19 +153,19 @@ func TestWorkflow(t *testing.T) {
 	// A candidate that allows it: a policy version, a set version.
 	b.click("link", "Policies")
 	b.click("link", "agents")
-	b.sees("Content, version 1")
+	b.sees("Content, version 2")
 	b.fill("textbox", "Policy content", strings.Replace(reads, `{"payments:read"}`, `{"payments:read", "payments:refund"}`, 1))
-	b.click("button", "Save as version 2")
-	b.sees("Version 2 is made")
-	b.click("button", "with 1")
+	b.click("button", "Save as version 3")
+	b.sees("Version 3 is made")
+	b.click("button", "with 2")
 	b.at("from=")
-	steady("Version 1 beside version 2")
+	steady("Version 2 beside version 3")
 	b.click("link", "Policy sets")
 	b.click("link", "production")
 	b.click("button", "Make version 2")
 	b.sees("Version 2 is made and signed")
 	b.click("button", "Compare with 1")
-	steady("version 1 → 2", `"payments:refund"`)
+	steady("version 2 → 3", `"payments:refund"`)
 
 	// The very input of the denial, on the candidate, beside the active version.
 	b.open(fix)
@@ -142,7 +174,7 @@ func TestWorkflow(t *testing.T) {
 	b.click("button", "Simulate")
 	b.sees("Nothing speaks against activating it", "The active version")
 	b.click("link", "Activate this version")
-	steady("version 1 → 2")
+	steady("version 2 → 3")
 	b.fill("textbox", "Type production to confirm", "production")
 	b.click("button", "Activate version 2")
 	b.sees("This version governs the zone", "1 of 1 daemons have loaded the governing version")

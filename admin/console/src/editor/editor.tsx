@@ -8,6 +8,9 @@ import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
 import { EditorState } from "@codemirror/state";
 import { drawSelection, EditorView, highlightActiveLine, highlightActiveLineGutter, keymap, lineNumbers } from "@codemirror/view";
 import { useEffect, useRef } from "react";
+import type { PolicyCoverage } from "@caracalai/admin";
+import { coverageMargin, setCoverage } from "./coverage.ts";
+import { schemaLinter } from "./input-schema.ts";
 import { completion, pathsOf, rego } from "./rego.ts";
 import { look } from "./styles.ts";
 
@@ -21,11 +24,13 @@ export interface EditorProps {
   language: "rego" | "json";
   /** Asked after a pause in typing; its marks are shown at their lines. */
   check?: (text: string) => Promise<Mark[]>;
-  /** JSON Schema of the input, for completion. */
+  /** JSON Schema of the input: Rego is completed from it, and JSON is checked against it. */
   schema?: unknown;
+  /** What tests evaluated of the text, shown in the margin. */
+  coverage?: PolicyCoverage | null | undefined;
 }
 
-export default function Editor({ label, value, onChange, language, check, schema }: EditorProps) {
+export default function Editor({ label, value, onChange, language, check, schema, coverage }: EditorProps) {
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView>(null);
   const latest = useRef({ onChange, check });
@@ -47,11 +52,11 @@ export default function Editor({ label, value, onChange, language, check, schema
         doc: value,
         extensions: [
           look, lineNumbers(), foldGutter(), history(), drawSelection(), indentOnInput(), bracketMatching(), closeBrackets(),
-          highlightActiveLine(), highlightActiveLineGutter(), highlightSelectionMatches(), lintGutter(),
+          highlightActiveLine(), highlightActiveLineGutter(), highlightSelectionMatches(), lintGutter(), coverageMargin,
           EditorState.readOnly.of(readOnly), EditorView.contentAttributes.of({ "aria-label": label, tabindex: "0" }),
           // Tab indents; Escape and then Tab leaves the editor, as CodeMirror has it.
           keymap.of([...defaultKeymap, ...historyKeymap, ...searchKeymap, ...completionKeymap, ...lintKeymap, indentWithTab]),
-          language === "rego" ? [rego, autocompletion({ override: [completion(pathsOf(schema))] }), linter(lint, { delay: 350 })] : [json(), readOnly ? [] : linter(jsonParseLinter())],
+          language === "rego" ? [rego, autocompletion({ override: [completion(pathsOf(schema))] }), linter(lint, { delay: 350 })] : [json(), readOnly ? [] : linter(jsonParseLinter()), schema ? schemaLinter(schema) : []],
           EditorView.updateListener.of((u) => { if (u.docChanged) latest.current.onChange?.(u.state.doc.toString()); }),
         ],
       }),
@@ -64,5 +69,6 @@ export default function Editor({ label, value, onChange, language, check, schema
     const v = view.current;
     if (v && v.state.doc.toString() !== value) v.dispatch({ changes: { from: 0, to: v.state.doc.length, insert: value } });
   }, [value]);
+  useEffect(() => view.current?.dispatch({ effects: setCoverage.of(coverage ?? null) }), [coverage]);
   return <div className="editor" ref={host} />;
 }

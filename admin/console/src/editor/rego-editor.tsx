@@ -1,12 +1,12 @@
 // The policy editor: live validation at the right line, and what the policy reads and decides.
-import { AdminApiError, type Validation } from "@caracalai/admin";
+import { AdminApiError, type PolicyCoverage, type Validation } from "@caracalai/admin";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "../api.ts";
 import { Badge, Card } from "../ui.tsx";
 import Editor, { type Mark } from "./editor.tsx";
 
-export function RegoEditor({ label, value, onChange }: { label: string; value: string; onChange: (value: string) => void }) {
+export function RegoEditor({ label, value, onChange, coverage }: { label: string; value: string; onChange: (value: string) => void; coverage?: PolicyCoverage | null }) {
   const schema = useQuery({ queryKey: ["input-schema"], staleTime: Infinity, queryFn: ({ signal }) => api.policies.inputSchema({ signal }) });
   const [found, setFound] = useState<{ good?: Validation; marks: Mark[] }>();
   const check = async (text: string): Promise<Mark[]> => {
@@ -26,7 +26,7 @@ export function RegoEditor({ label, value, onChange }: { label: string; value: s
   };
   return (
     <div className="split">
-      {schema.isPending ? <p className="muted">Reading the schema…</p> : <Editor label={label} value={value} onChange={onChange} language="rego" check={check} schema={schema.data} />}
+      {schema.isPending ? <p className="muted">Reading the schema…</p> : <Editor label={label} value={value} onChange={onChange} language="rego" check={check} schema={schema.data} coverage={coverage} />}
       <Card title="What it does" aside={found && (found.good ? <Badge tone="good">valid</Badge> : <Badge tone="bad">not valid</Badge>)}>
         <div aria-live="polite">
           {!found && <p className="muted">It is checked while you write.</p>}

@@ -2,10 +2,12 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { lazy, useEffect, useState } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
+import type { PolicyCoverage } from "@caracalai/admin";
 import { api } from "../api.ts";
 import { RegoEditor } from "../editor/rego-editor.tsx";
 import { Ago, Card, Cli, Hash, Loading, Modal, Page, Problem, Table, word } from "../ui.tsx";
 import { useZone } from "../zone.ts";
+import { PolicyTests } from "./policy-tests.tsx";
 
 const Diff = lazy(() => import("../editor/diff.tsx"));
 
@@ -25,10 +27,13 @@ export default function PolicyPage({ id }: { id: string }) {
   const policy = useQuery({ queryKey: ["policy", zone, id], queryFn: ({ signal }) => api.policies.get(zone, id, { signal }) });
   const newest = useContent(id, policy.data?.version_id);
   const [draft, setDraft] = useState<string>();
+  const [draftTests, setDraftTests] = useState<string>();
+  const [coverage, setCoverage] = useState<PolicyCoverage | null>(null);
   const [archiving, setArchiving] = useState(false);
   const [saved, setSaved] = useState("");
   const text = draft ?? newest.data?.content ?? "";
-  const changed = draft !== undefined && draft !== newest.data?.content;
+  const tests = draftTests ?? newest.data?.tests ?? "";
+  const changed = text !== (newest.data?.content ?? "") || tests !== (newest.data?.tests ?? "");
   const before = useContent(id, search.get("from"));
   const after = useContent(id, search.get("to"));
   useEffect(() => {
@@ -37,11 +42,12 @@ export default function PolicyPage({ id }: { id: string }) {
     return () => window.removeEventListener("beforeunload", warn);
   }, [changed]);
   const add = useMutation({
-    mutationFn: () => api.policies.addVersion(zone, id, text, { idempotencyKey: crypto.randomUUID() }),
+    mutationFn: () => api.policies.addVersion(zone, id, { content: text, ...(tests ? { tests } : {}) }, { idempotencyKey: crypto.randomUUID() }),
     onSuccess: async (version) => {
       setSaved(`Version ${version.version} is made. It governs nobody until a set version that has it is activated.`);
       await Promise.all([queries.invalidateQueries({ queryKey: ["policy", zone, id] }), queries.invalidateQueries({ queryKey: ["policies", zone] })]);
       setDraft(undefined);
+      setDraftTests(undefined);
     },
   });
   const archive = useMutation({
@@ -58,15 +64,16 @@ export default function PolicyPage({ id }: { id: string }) {
       <Link className="primary" href={`/z/${zone}/sets`}>Compose a set</Link>
       <button className="danger" onClick={() => setArchiving(true)}>Archive</button></>}>
       <Card title={`Content, version ${p.version.version}`} aside={<Hash value={p.version.content_sha256} what="content hash" />}>
-        {newest.data ? <RegoEditor label="Policy content" value={text} onChange={setDraft} /> : <Loading what="the content" />}
+        {newest.data ? <RegoEditor label="Policy content" value={text} onChange={(value) => { setDraft(value); setCoverage(null); }} coverage={coverage} /> : <Loading what="the content" />}
         <Problem error={add.error} />
         <div role="status">{saved && !changed && <div className="note">{saved} <Link href={`/z/${zone}/sets`}>Compose a set version with it</Link></div>}</div>
         <div className="row">
           <button className="primary" disabled={!changed || add.isPending} onClick={() => add.mutate()}>Save as version {(versions[0]?.version ?? 0) + 1}</button>
-          {changed && <button onClick={() => setDraft(undefined)}>Discard changes</button>}
+          {changed && <button onClick={() => { setDraft(undefined); setDraftTests(undefined); setCoverage(null); }}>Discard changes</button>}
         </div>
-        <Cli command={`caracal policy add-version ${word(p.name)} policy.rego`} />
+        <Cli command={`caracal policy add-version ${word(p.name)} policy.rego${tests ? " --tests policy_test.rego" : ""}`} />
       </Card>
+      {newest.data && <PolicyTests content={text} tests={tests} onChange={setDraftTests} onCoverage={setCoverage} />}
       <Card title="Versions">
         <Table label="Versions" head={["Version", "Content", "Made", "By", "Compare"]}>
           {versions.slice(0, 500).map((v, i) => (

@@ -7,6 +7,7 @@ import { api } from "../api.ts";
 import { templates } from "../inputs.ts";
 import { markSimulated } from "../simulated.ts";
 import { Badge, Card, Cli, Decision, Empty, Field, Hash, Json, Page, Problem, word } from "../ui.tsx";
+import { Trace } from "../trace.tsx";
 import { useActive, useSets, useSetVersions, useZone } from "../zone.ts";
 
 const Editor = lazy(() => import("../editor/editor.tsx"));
@@ -28,14 +29,15 @@ export default function Simulate() {
   const denial = useQuery({ queryKey: ["explain", zone, request], enabled: !!request, staleTime: Infinity, queryFn: ({ signal }) => api.audit.explain(zone, request ?? "", { signal }) });
   const given = denial.data?.denied[0]?.policy_input;
   useEffect(() => { if (given !== undefined && given !== null) setText(stringifyExactly(given, 2)); }, [given]);
+  const schema = useQuery({ queryKey: ["input-schema"], staleTime: Infinity, queryFn: ({ signal }) => api.policies.inputSchema({ signal }) });
   const run = useMutation({
     mutationFn: async (): Promise<Beside> => {
       let input: unknown;
       try { input = parseExactly(text); } catch (error) { throw new Error(`The input is no JSON: ${error instanceof Error ? error.message : String(error)}`); }
       const now = active.data;
       const [candidate, current] = await Promise.all([
-        api.policySets.simulate(zone, set, version, input, expected ? { expectedDecision: expected } : {}),
-        now?.policy_set_id && now.policy_set_version_id ? api.policySets.simulate(zone, now.policy_set_id, now.policy_set_version_id, input) : null,
+        api.policySets.simulate(zone, set, version, input, { trace: true, ...(expected ? { expectedDecision: expected } : {}) }),
+        now?.policy_set_id && now.policy_set_version_id ? api.policySets.simulate(zone, now.policy_set_id, now.policy_set_version_id, input, { trace: true }) : null,
       ]);
       return { candidate, active: current };
     },
@@ -77,7 +79,7 @@ export default function Simulate() {
       {request && denial.data && <div className="note warn">This is the input of <Link href={`/z/${zone}/audit/${encodeURIComponent(request)}`}>request {request}</Link>, as it was evaluated.{given === undefined || given === null ? " No input was kept with it." : ""}</div>}
       <Problem error={run.error} />
       <div className="split">
-        <Card title="Input"><Editor label="Input" language="json" value={text} onChange={setText} /></Card>
+        <Card title="Input"><Editor label="Input" language="json" value={text} onChange={setText} schema={schema.data} /></Card>
         <div aria-live="polite">
           {!run.data && <Empty title="No answer yet">Simulate to see what this version decides, beside the active version.</Empty>}
           {run.data && <>
@@ -90,8 +92,8 @@ export default function Simulate() {
         </div>
       </div>
       <Cli command={request
-        ? `caracal audit explain ${word(request)} --input | caracal policy-set simulate ${word(name)} ${version} --input -${expected ? ` --expect ${expected}` : ""}`
-        : `caracal policy-set simulate ${word(name)} ${version} --input input.json${expected ? ` --expect ${expected}` : ""}`} />
+        ? `caracal audit explain ${word(request)} --input | caracal policy-set simulate ${word(name)} ${version} --input - --trace${expected ? ` --expect ${expected}` : ""}`
+        : `caracal policy-set simulate ${word(name)} ${version} --input input.json --trace${expected ? ` --expect ${expected}` : ""}`} />
     </Page>
   );
 }
@@ -107,6 +109,7 @@ function Answer({ title, simulation }: { title: string; simulation: Simulation }
         <dt>Manifest</dt><dd><Hash value={simulation.manifest_sha256} what="manifest hash" /></dd>
       </dl>
       {result && result.diagnostics.length > 0 && <Json value={result.diagnostics} label="Diagnostics" />}
+      {simulation.trace && <Trace trace={simulation.trace} />}
       {simulation.warnings.map((w, i) => <div key={i} className="note warn">{w.policy && <strong>{w.policy}: </strong>}{w.message}</div>)}
     </Card>
   );
