@@ -57,8 +57,9 @@ conformance: ## Run OPA's conformance cases against the compiled engine, and say
 fmt: ## Format the code
 	gofmt -w $$(git ls-files '*.go')
 
-generate: ## Write generated files anew: the OpenAPI document, the TypeScript clients, the console's pages
+generate: ## Write generated files anew: the OpenAPI document, the reference, the TypeScript clients, the console's pages
 	$(GO) test ./admin -run TestOpenAPI -update
+	$(GO) test ./cmd/caracal -run TestReference -update
 	cd admin/typescript && npm ci --no-audit --no-fund && npm run generate && npm run build
 	cd daemon/typescript && npm ci --no-audit --no-fund && npm run build
 	cd admin/console && npm ci --no-audit --no-fund && npm run build

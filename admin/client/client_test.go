@@ -199,7 +199,7 @@ func TestTailIsTakenUp(t *testing.T) {
 	f.fail(answered(200, event("a")+event("b")+"id: c\ndata: {\"id\":"), broken, answered(503, "{}"), answered(200, ": a comment\n\n"+event("c")), answered(403, `{"error":"forbidden"}`))
 	var got []string
 	var failure error
-	for e, err := range c.Tail(t.Context(), zone.ID, "") {
+	for e, err := range c.Tail(t.Context(), zone.ID, client.TailQuery{}) {
 		if err != nil {
 			failure = err
 			continue

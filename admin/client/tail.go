@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/url"
 	"strings"
 	"time"
 
@@ -20,17 +21,23 @@ type TailEvent struct {
 	api.Event
 }
 
-// Tail follows a zone's audit as it comes in, after the event of the id last;
-// "" begins with what comes from now on. Where the connection is lost it is
+// TailQuery filters what a tail shows; zero fields do not.
+type TailQuery struct {
+	Decision, EventType string
+	// Last is the id of the event to go on after; "" begins with what comes from now on.
+	Last string
+}
+
+// Tail follows a zone's audit as it comes in. Where the connection is lost it is
 // made again, and goes on after the last event seen, so that none is missed or
 // comes twice. It ends with ctx, or with an error that no other try would mend.
-func (c *Client) Tail(ctx context.Context, zone, last string) iter.Seq2[TailEvent, error] {
+func (c *Client) Tail(ctx context.Context, zone string, q TailQuery) iter.Seq2[TailEvent, error] {
 	return func(yield func(TailEvent, error) bool) {
 		pause := c.backOff()
 		for {
-			err := c.tailOnce(ctx, zone, last, func(e TailEvent) bool {
+			err := c.tailOnce(ctx, zone, q, func(e TailEvent) bool {
 				pause.Reset()
-				last = e.ID
+				q.Last = e.ID
 				return yield(e, nil)
 			})
 			var answer *Error
@@ -60,12 +67,18 @@ var errStop = errors.New("enough")
 // maxTailLine bounds one line of the stream.
 const maxTailLine = 32 << 20
 
-func (c *Client) tailOnce(ctx context.Context, zone, last string, take func(TailEvent) bool) error {
+func (c *Client) tailOnce(ctx context.Context, zone string, q TailQuery, take func(TailEvent) bool) error {
 	header := []string{"Accept", "text/event-stream"}
-	if last != "" {
-		header = append(header, "Last-Event-ID", last)
+	if q.Last != "" {
+		header = append(header, "Last-Event-ID", q.Last)
 	}
-	body, err := c.stream(ctx, path("v1", "zones", zone, "audit", "tail"), nil, header...)
+	filter := url.Values{}
+	for name, value := range map[string]string{"decision": q.Decision, "event_type": q.EventType} {
+		if value != "" {
+			filter.Set(name, value)
+		}
+	}
+	body, err := c.stream(ctx, path("v1", "zones", zone, "audit", "tail"), filter, header...)
 	if err != nil {
 		return err
 	}

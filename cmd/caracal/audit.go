@@ -149,9 +149,12 @@ func (a *app) auditExplain() *cobra.Command {
 
 func (a *app) auditTail() *cobra.Command {
 	cmd := &cobra.Command{Use: "tail", Short: "Follow the audit until interrupted", Args: noArgs}
-	after := cmd.Flags().String("after", "", "begin after the event of this id instead of now")
+	var q client.TailQuery
+	cmd.Flags().StringVar(&q.Last, "after", "", "begin after the event of this id instead of now")
+	cmd.Flags().StringVar(&q.Decision, "decision", "", "only allow or deny")
+	cmd.Flags().StringVar(&q.EventType, "type", "", "only this type: decision or audit_gap")
 	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, _ []string) error {
-		for e, err := range c.Tail(ctx, zone, *after) {
+		for e, err := range c.Tail(ctx, zone, q) {
 			if err != nil {
 				return err
 			}

@@ -19,8 +19,8 @@ import (
 func newSetCommand(a *app) *cobra.Command {
 	return group("policy-set", "Policy sets: what a zone can be governed by",
 		a.setList(), a.setCreate(), a.setGet(), a.setAddVersion(), a.setVersions(), a.setVersion(), a.setSimulate(),
-		a.setActivate("activate SET [VERSION-ID]", "Make a version govern the zone; the newest by default", 1),
-		a.setActivate("rollback SET VERSION-ID", "Make an older version govern the zone again", 2),
+		a.setActivate("activate SET [VERSION-ID]", "Make a version govern the zone; the newest by default", "caracal policy-set activate payments --wait 30s --reason 'refunds need step-up'", 1),
+		a.setActivate("rollback SET VERSION-ID", "Make an older version govern the zone again", "caracal policy-set rollback payments 01a20be3-07c1-747a-9734-350fef73d44a --reason 'denied too much'", 2),
 		a.setStatus(), a.setActive(), a.setHistory(),
 		&cobra.Command{
 			Use: "delete SET", Short: "Archive a set; a zone that it governs denies everything from then on", Args: args(1, 1),
@@ -316,8 +316,8 @@ func (a *app) printResult(r policy.Result) error {
 	return a.fields("decision", r.Decision, "status", r.EvaluationStatus, "determined by", strings.Join(by, ", "), "diagnostics", strings.Join(why, " "))
 }
 
-func (a *app) setActivate(use, about string, least int) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: about, Args: args(least, 2), Example: "  caracal policy-set activate payments --wait 30s --reason 'refunds need step-up'"}
+func (a *app) setActivate(use, about, example string, least int) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: about, Args: args(least, 2), Example: "  " + example}
 	reason := cmd.Flags().String("reason", "", "why, for the history and the audit")
 	expected := cmd.Flags().String("expect-active", "", "activate only if this version is active now; none for nothing")
 	wait := cmd.Flags().Duration("wait", 0, "wait so long at most until the daemons have loaded it")
