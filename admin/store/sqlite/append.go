@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/admin/store/relational"
 )
 
 // What indexes and queries know of the events' values.
@@ -28,7 +29,9 @@ type stream struct {
 	hash []byte
 }
 
-func scanStream(r row, s *stream) error { return r.Scan(num(&s.id), num(&s.next), &s.hash) }
+func scanStream(r relational.Row, s *stream) error {
+	return r.Scan(relational.Num(&s.id), relational.Num(&s.next), &s.hash)
+}
 
 const streamQuery = `SELECT id, next_offset, hash FROM streams WHERE daemon_id = ? AND epoch = ?`
 
@@ -61,7 +64,7 @@ func (e *events) Append(ctx context.Context, b store.EventBatch) (store.AppendRe
 
 // openStream finds the batch's stream, or begins it.
 func openStream(ctx context.Context, t *session, b store.EventBatch) (stream, error) {
-	s, err := one(ctx, t, scanStream, streamQuery, b.DaemonID, b.Epoch)
+	s, err := relational.One(ctx, t, scanStream, streamQuery, b.DaemonID, b.Epoch)
 	if !errors.Is(err, store.ErrNotFound) {
 		return s, err
 	}
@@ -176,7 +179,7 @@ func (w *eventWriter) insert(ctx context.Context, ev store.Event) error {
 func (w *eventWriter) tryInsert(ctx context.Context, ev *store.Event, size int64) (bool, error) {
 	result, err := w.stmt.ExecContext(ctx, ev.ID, ev.ZoneID, ev.EventType, ev.RequestID, ev.Decision, ev.EvaluationStatus, ev.PolicySetID,
 		ev.PolicySetVersionID, ev.ManifestSHA256, ev.BundleSHA256, ev.PointerSequence, blob(ev.DeterminingPolicies), blob(ev.Diagnostics),
-		blob(ev.Metadata), blob(ev.Input), micros(ev.OccurredAt), micros(ev.IngestedAt), w.stream, int64(ev.Offset), size)
+		blob(ev.Metadata), blob(ev.Input), relational.Micros(ev.OccurredAt), relational.Micros(ev.IngestedAt), w.stream, int64(ev.Offset), size)
 	if err != nil {
 		return false, translate(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/admin/store/relational"
 )
 
 // The two files.
@@ -112,14 +113,16 @@ func (s *Store) Events() store.Events { return s.events }
 
 // View runs f on one snapshot of control.db.
 func (s *Store) View(ctx context.Context, f func(store.Reader) error) error {
-	return s.control.read(ctx, func(t *session) error { return f(&reader{t}) })
+	return s.control.read(ctx, func(t *session) error { return f(&relational.Reader{S: t}) })
 }
 
 // Update runs f in one transaction of control.db.
 func (s *Store) Update(ctx context.Context, f func(store.Tx) error) error {
 	moved := false
 	err := s.control.write(ctx, func(t *session) error {
-		return f(&tx{reader: reader{t}, moved: &moved})
+		tx := &relational.Tx{Reader: relational.Reader{S: t}}
+		defer func() { moved = tx.Moved }()
+		return f(tx)
 	})
 	if err == nil && moved {
 		s.changes.raise()
