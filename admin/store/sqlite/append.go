@@ -15,13 +15,6 @@ import (
 	"github.com/caracalai/caracald/admin/store/relational"
 )
 
-// What indexes and queries know of the events' values.
-const (
-	eventTypeDecision = "decision"
-	eventTypeGap      = "audit_gap" // records a hole
-	decisionAllow     = "allow"
-)
-
 // stream is where a daemon's epoch stands.
 type stream struct {
 	id   int64
@@ -57,7 +50,7 @@ func (e *events) Append(ctx context.Context, b store.EventBatch) (store.AppendRe
 		return store.AppendResult{}, fmt.Errorf("storing a batch of daemon %s: %w", b.DaemonID, err)
 	}
 	if result.Accepted > 0 {
-		e.added.raise()
+		e.added.Raise()
 	}
 	return result, nil
 }
@@ -141,17 +134,9 @@ func newEventWriter(ctx context.Context, t *session, stream int64) (*eventWriter
 	return &eventWriter{t: t, stmt: stmt, stream: stream, zones: map[string]*zoneSize{}}, nil
 }
 
-// rowOverhead is about what a row and its index entries take beside its texts.
-const rowOverhead = 250
-
-func eventSize(ev *store.Event) int64 {
-	return rowOverhead + int64(len(ev.ID)+2*len(ev.ZoneID)+2*len(ev.RequestID)+len(ev.PolicySetID)+len(ev.PolicySetVersionID)+
-		len(ev.ManifestSHA256)+len(ev.BundleSHA256)+len(ev.DeterminingPolicies)+len(ev.Diagnostics)+len(ev.Metadata)+len(ev.Input))
-}
-
 // insert stores an event; one whose place in the list is taken gets another id.
 func (w *eventWriter) insert(ctx context.Context, ev store.Event) error {
-	size := eventSize(&ev)
+	size := relational.EventSize(&ev)
 	stored, err := w.tryInsert(ctx, &ev, size)
 	if err != nil {
 		return err
@@ -195,28 +180,14 @@ func blob(raw json.RawMessage) any {
 	return []byte(raw)
 }
 
-// hole records offsets that were never received, in each zone of the batch that
-// shows them: nobody can say any more which zones they were of.
+// hole records offsets that were never received.
 func (w *eventWriter) hole(ctx context.Context, b store.EventBatch, next uint64) error {
-	metadata, err := json.Marshal(map[string]any{
-		"count": b.First - next, "reason": "records_never_received", "daemon_id": b.DaemonID, "epoch": b.Epoch, "first_offset": next,
-	})
+	gaps, err := relational.Gaps(b, next)
 	if err != nil {
 		return err
 	}
-	told := map[string]bool{}
-	for _, ev := range b.Events {
-		if told[ev.ZoneID] {
-			continue
-		}
-		told[ev.ZoneID] = true
-		id, err := uuid.NewV7()
-		if err != nil {
-			return err
-		}
-		err = w.insert(ctx, store.Event{ID: id.String(), ZoneID: ev.ZoneID, EventType: eventTypeGap, Metadata: metadata,
-			OccurredAt: b.At, IngestedAt: b.At, Offset: next})
-		if err != nil {
+	for _, gap := range gaps {
+		if err := w.insert(ctx, gap); err != nil {
 			return err
 		}
 	}

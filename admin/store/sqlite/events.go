@@ -12,19 +12,16 @@ import (
 // events is the audit half: events.db.
 type events struct {
 	db    *database
-	added *signal
+	added *relational.Signal
 }
 
 // Added tells that events were stored.
-func (e *events) Added() <-chan struct{} { return e.added.c }
+func (e *events) Added() <-chan struct{} { return e.added.C }
 
 // eventColumns and eventStreams are the two halves of every query for events;
 // between them and the conditions an index may be named.
 const (
-	eventColumns = `SELECT e.seq, e.id, e.zone_id, e.event_type, e.request_id, e.decision, e.evaluation_status, e.policy_set_id,
-		e.policy_set_version_id, e.manifest_sha256, e.bundle_sha256, e.pointer_sequence, e.determining_policies, e.diagnostics,
-		e.metadata, e.input, e.occurred_at, e.ingested_at, s.daemon_id, s.epoch, e.stream_offset
-	FROM events e`
+	eventColumns = `SELECT ` + relational.EventColumns + ` FROM events e`
 	eventStreams = ` JOIN streams s ON s.id = e.stream`
 )
 
@@ -38,18 +35,9 @@ const (
 	lastSeqQuery = `SELECT coalesce(max(seq), 0) FROM events INDEXED BY events_tail WHERE zone_id = ?`
 )
 
-func scanEvent(r relational.Row, e *store.Event) error {
-	var determining, diagnostics, metadata, input []byte
-	err := r.Scan(relational.Num(&e.Seq), &e.ID, &e.ZoneID, &e.EventType, &e.RequestID, &e.Decision, &e.EvaluationStatus, &e.PolicySetID,
-		&e.PolicySetVersionID, &e.ManifestSHA256, &e.BundleSHA256, relational.Num(&e.PointerSequence), &determining, &diagnostics,
-		&metadata, &input, relational.Moment{Into: &e.OccurredAt}, relational.Moment{Into: &e.IngestedAt}, &e.DaemonID, &e.Epoch, relational.Num(&e.Offset))
-	e.DeterminingPolicies, e.Diagnostics, e.Metadata, e.Input = determining, diagnostics, metadata, input
-	return err
-}
-
 func (e *events) read(ctx context.Context, query string, args ...any) (list []store.Event, err error) {
 	err = e.db.read(ctx, func(t *session) error {
-		list, err = relational.Many(ctx, t, scanEvent, query, args...)
+		list, err = relational.Many(ctx, t, relational.ScanEvent, query, args...)
 		return err
 	})
 	return list, err
@@ -80,11 +68,11 @@ func eventQuery(q store.EventQuery) (string, []any) {
 	case q.RequestID != "":
 		f.Equal("e.request_id", q.RequestID)
 		index = "events_request"
-	case q.EventType != "" && q.EventType != eventTypeDecision:
-		f.Add("e.event_type <> '" + eventTypeDecision + "'") // the index's own condition
+	case q.EventType != "" && q.EventType != relational.TypeDecision:
+		f.Add("e.event_type <> '" + relational.TypeDecision + "'") // the index's own condition
 		index = "events_special"
-	case q.Decision != "" && q.Decision != decisionAllow:
-		f.Add("e.decision <> '" + decisionAllow + "'")
+	case q.Decision != "" && q.Decision != relational.DecisionAllow:
+		f.Add("e.decision <> '" + relational.DecisionAllow + "'")
 		index = "events_refused"
 	}
 	return eventColumns + ` INDEXED BY ` + index + eventStreams + f.Where() + ` ORDER BY e.occurred_at DESC, e.id DESC LIMIT ?`,

@@ -41,7 +41,7 @@ type Options struct {
 type Store struct {
 	control *database
 	events  *events
-	changes *signal
+	changes *relational.Signal
 	stop    context.CancelFunc
 	polling sync.WaitGroup
 	closing sync.Once
@@ -76,8 +76,8 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		control: control,
-		events:  &events{db: eventsDB, added: newSignal()},
-		changes: newSignal(),
+		events:  &events{db: eventsDB, added: relational.NewSignal()},
+		changes: relational.NewSignal(),
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
@@ -99,14 +99,14 @@ func (s *Store) Close() error {
 		s.stop()
 		s.polling.Wait()
 		s.closed = errors.Join(s.control.close(), s.events.db.close())
-		s.changes.close()
-		s.events.added.close()
+		s.changes.Close()
+		s.events.added.Close()
 	})
 	return s.closed
 }
 
 // Changes tells that pointers may have moved.
-func (s *Store) Changes() <-chan struct{} { return s.changes.c }
+func (s *Store) Changes() <-chan struct{} { return s.changes.C }
 
 // Events is the audit half.
 func (s *Store) Events() store.Events { return s.events }
@@ -125,7 +125,7 @@ func (s *Store) Update(ctx context.Context, f func(store.Tx) error) error {
 		return f(tx)
 	})
 	if err == nil && moved {
-		s.changes.raise()
+		s.changes.Raise()
 	}
 	return err
 }
