@@ -38,7 +38,7 @@ func TestImports(t *testing.T) {
 		}
 	}
 	for _, dep := range deps(t, "cmd/caracald") {
-		if strings.Contains(dep, "sqlite") || strings.HasPrefix(dep, module+"admin") {
+		if strings.Contains(dep, "sqlite") || strings.Contains(dep, "pgx") || strings.HasPrefix(dep, module+"admin") {
 			t.Errorf("caracald is linked with %s", dep)
 		}
 	}
