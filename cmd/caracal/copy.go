@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/caracalai/caracald/admin/store/postgres"
@@ -56,12 +57,16 @@ func (a *app) copyStore(ctx context.Context, from, to, owner string) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, destination.Close()) }()
-	bar := a.progress(-1, "copying")
+	var bar *progressbar.ProgressBar
 	copied, err := transfer.Copy(ctx, source, destination, func(rows, of int64) {
-		bar.ChangeMax64(of)
+		if bar == nil {
+			bar = a.progress(of, "copying and verifying")
+		}
 		_ = bar.Set64(rows) // a bar that cannot be drawn stops no copy
 	})
-	_ = bar.Finish()
+	if bar != nil {
+		_ = bar.Exit()
+	}
 	if err != nil {
 		return err
 	}

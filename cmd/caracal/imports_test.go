@@ -23,6 +23,7 @@ func deps(t *testing.T, pkg string) []string {
 func TestImports(t *testing.T) {
 	ours := map[string][]string{
 		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "audit": {}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {},
+		"admin/store/relational": {"admin/store"}, "admin/store/transfer": {"admin/store", "admin/store/relational"},
 		"daemon":        {"policy", "policy/engine", "bundle", "audit", "cache"},
 		"daemon/client": {},
 		"admin/api":     {"policy", "policy/engine"},

@@ -294,6 +294,11 @@ func scan(r relational.Row, n int) ([]any, error) {
 	if err := r.Scan(into...); err != nil {
 		return nil, err
 	}
+	for i, v := range values {
+		if b, ok := v.([]byte); ok && b == nil { // empty, not NULL
+			values[i] = []byte{}
+		}
+	}
 	return values, nil
 }
 
