@@ -6,6 +6,9 @@ import "time"
 type Admin struct {
 	Addr                string        `name:"admin-addr" doc:"TCP address of the admin API"`
 	DataDir             string        `name:"data-dir" doc:"directory of the store"`
+	Store               string        `name:"store" doc:"PostgreSQL URL of the store (postgres://user:password@host/database); SQLite files in the data directory when empty" secret:"true"`
+	StoreOwner          string        `name:"store-owner" doc:"PostgreSQL URL that logs in as the owner of the store's schema, to migrate it and to grant the role of store its rights; store itself when empty" secret:"true"`
+	StorePoll           time.Duration `name:"store-poll" doc:"how often the store is asked for what other replicas changed; bounds how late a lost notification is noticed"`
 	Token               string        `name:"token" doc:"secret of the built-in token with the role admin; made and kept in the data directory when empty" secret:"true"`
 	TLSCert             string        `name:"tls-cert" doc:"PEM file of the admin API's certificate"`
 	TLSKey              string        `name:"tls-key" doc:"PEM file of its key"`
@@ -26,6 +29,7 @@ func DefaultAdmin() Admin {
 	return Admin{
 		Addr:                "127.0.0.1:3000",
 		DataDir:             "caracal-data",
+		StorePoll:           time.Second,
 		PointerTTL:          24 * time.Hour,
 		HeartbeatTimeout:    time.Minute,
 		MaintenanceInterval: time.Minute,

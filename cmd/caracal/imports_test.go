@@ -23,6 +23,7 @@ func deps(t *testing.T, pkg string) []string {
 func TestImports(t *testing.T) {
 	ours := map[string][]string{
 		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "audit": {}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {}, "admin/console": {},
+		"admin/store/relational": {"admin/store"}, "admin/store/transfer": {"admin/store", "admin/store/relational"},
 		"daemon":        {"policy", "policy/engine", "bundle", "audit", "cache"},
 		"daemon/client": {},
 		"admin/api":     {"policy", "policy/engine"},
@@ -38,7 +39,7 @@ func TestImports(t *testing.T) {
 		}
 	}
 	for _, dep := range deps(t, "cmd/caracald") {
-		if strings.Contains(dep, "sqlite") || strings.HasPrefix(dep, module+"admin") {
+		if strings.Contains(dep, "sqlite") || strings.Contains(dep, "pgx") || strings.HasPrefix(dep, module+"admin") {
 			t.Errorf("caracald is linked with %s", dep)
 		}
 	}

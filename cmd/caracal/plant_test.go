@@ -31,6 +31,8 @@ type plant struct {
 	client           *client.Client
 	zone, set        string
 	admin, daemon    *process
+	// adminArgs are added to the command line of the control plane.
+	adminArgs []string
 }
 
 // process is a child that can be killed and started again.
@@ -98,9 +100,9 @@ func (p *process) stop() {
 	p.cmd = nil
 }
 
-func newPlant(t *testing.T) *plant {
+func newPlant(t *testing.T, adminArgs ...string) *plant {
 	t.Helper()
-	p := &plant{t: t, dir: t.TempDir(), token: "bootstrap-secret-of-tests"}
+	p := &plant{t: t, dir: t.TempDir(), token: "bootstrap-secret-of-tests", adminArgs: adminArgs}
 	p.daemonBinary = filepath.Join(t.TempDir(), "caracald")
 	if out, err := exec.Command("go", "build", "-o", p.daemonBinary, "../caracald").CombinedOutput(); err != nil {
 		t.Fatalf("building caracald: %v\n%s", err, out)
@@ -120,6 +122,7 @@ func newPlant(t *testing.T) *plant {
 	}
 	p.admin = &process{t: t, name: "caracal admin", log: &tail{}, make: func() *exec.Cmd {
 		cmd := exec.Command(self, "admin", "--admin-addr", adminAddr, "--data-dir", filepath.Join(p.dir, "admin"), "--maintenance-interval", "200ms")
+		cmd.Args = append(cmd.Args, p.adminArgs...)
 		cmd.Env = append(os.Environ(), asCaracal+"=1", "CARACAL_ADMIN_TOKEN="+p.token)
 		return cmd
 	}}

@@ -21,17 +21,20 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caracalai/caracald/admin"
-	"github.com/caracalai/caracald/admin/store/sqlite"
+	"github.com/caracalai/caracald/admin/store"
 	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/settings"
 	"github.com/caracalai/caracald/telemetry"
 )
 
-func newAdminCommand() *cobra.Command {
+func newAdminCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "admin",
 		Short: "Run the control plane",
 		Long: `Runs the control plane: the admin API, the store, and what daemons ask.
+
+The store is SQLite files in the data directory. With --store it is a PostgreSQL
+database, that any number of control planes share.
 
 Every setting is a flag, an environment variable (CARACAL_ADMIN_...) or a key of
 the YAML file given by --config, in this order of precedence.`,
@@ -40,6 +43,7 @@ the YAML file given by --config, in this order of precedence.`,
 	}
 	loader := settings.Bind(cmd.Flags(), "CARACAL_ADMIN", settings.DefaultAdmin())
 	printOnly := cmd.Flags().Bool("print-config", false, "print the settings and where each is from, and end")
+	cmd.AddCommand(newCopyCommand(a))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		loaded, err := loader.Load()
 		if err != nil {
@@ -69,9 +73,9 @@ func serveAdmin(ctx context.Context, loaded *settings.Loaded[settings.Admin], lo
 	if err != nil {
 		return err
 	}
-	st, err := sqlite.Open(ctx, set.DataDir, sqlite.Options{Logger: log})
+	st, err := openStore(ctx, loaded, log)
 	if err != nil {
-		return loaded.Invalid("data-dir", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	if set.Token == "" {
@@ -146,7 +150,7 @@ func runAdmin(ctx context.Context, server *admin.Server, listener net.Listener, 
 }
 
 // adminKeys are those of the files that are set, otherwise those of the store.
-func adminKeys(ctx context.Context, loaded *settings.Loaded[settings.Admin], st *sqlite.Store) (admin.Keys, error) {
+func adminKeys(ctx context.Context, loaded *settings.Loaded[settings.Admin], st store.Store) (admin.Keys, error) {
 	set := loaded.Settings
 	if set.BundleKey == "" && set.PointerKey == "" && len(set.TrustRoots) == 0 {
 		return admin.LoadOrCreateKeys(ctx, st, time.Now())

@@ -12,13 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/caracalai/caracald/admin/store"
-)
-
-// What indexes and queries know of the events' values.
-const (
-	eventTypeDecision = "decision"
-	eventTypeGap      = "audit_gap" // records a hole
-	decisionAllow     = "allow"
+	"github.com/caracalai/caracald/admin/store/relational"
 )
 
 // stream is where a daemon's epoch stands.
@@ -28,7 +22,9 @@ type stream struct {
 	hash []byte
 }
 
-func scanStream(r row, s *stream) error { return r.Scan(num(&s.id), num(&s.next), &s.hash) }
+func scanStream(r relational.Row, s *stream) error {
+	return r.Scan(relational.Num(&s.id), relational.Num(&s.next), &s.hash)
+}
 
 const streamQuery = `SELECT id, next_offset, hash FROM streams WHERE daemon_id = ? AND epoch = ?`
 
@@ -54,14 +50,14 @@ func (e *events) Append(ctx context.Context, b store.EventBatch) (store.AppendRe
 		return store.AppendResult{}, fmt.Errorf("storing a batch of daemon %s: %w", b.DaemonID, err)
 	}
 	if result.Accepted > 0 {
-		e.added.raise()
+		e.added.Raise()
 	}
 	return result, nil
 }
 
 // openStream finds the batch's stream, or begins it.
 func openStream(ctx context.Context, t *session, b store.EventBatch) (stream, error) {
-	s, err := one(ctx, t, scanStream, streamQuery, b.DaemonID, b.Epoch)
+	s, err := relational.One(ctx, t, scanStream, streamQuery, b.DaemonID, b.Epoch)
 	if !errors.Is(err, store.ErrNotFound) {
 		return s, err
 	}
@@ -138,17 +134,9 @@ func newEventWriter(ctx context.Context, t *session, stream int64) (*eventWriter
 	return &eventWriter{t: t, stmt: stmt, stream: stream, zones: map[string]*zoneSize{}}, nil
 }
 
-// rowOverhead is about what a row and its index entries take beside its texts.
-const rowOverhead = 250
-
-func eventSize(ev *store.Event) int64 {
-	return rowOverhead + int64(len(ev.ID)+2*len(ev.ZoneID)+2*len(ev.RequestID)+len(ev.PolicySetID)+len(ev.PolicySetVersionID)+
-		len(ev.ManifestSHA256)+len(ev.BundleSHA256)+len(ev.DeterminingPolicies)+len(ev.Diagnostics)+len(ev.Metadata)+len(ev.Input))
-}
-
 // insert stores an event; one whose place in the list is taken gets another id.
 func (w *eventWriter) insert(ctx context.Context, ev store.Event) error {
-	size := eventSize(&ev)
+	size := relational.EventSize(&ev)
 	stored, err := w.tryInsert(ctx, &ev, size)
 	if err != nil {
 		return err
@@ -176,7 +164,7 @@ func (w *eventWriter) insert(ctx context.Context, ev store.Event) error {
 func (w *eventWriter) tryInsert(ctx context.Context, ev *store.Event, size int64) (bool, error) {
 	result, err := w.stmt.ExecContext(ctx, ev.ID, ev.ZoneID, ev.EventType, ev.RequestID, ev.Decision, ev.EvaluationStatus, ev.PolicySetID,
 		ev.PolicySetVersionID, ev.ManifestSHA256, ev.BundleSHA256, ev.PointerSequence, blob(ev.DeterminingPolicies), blob(ev.Diagnostics),
-		blob(ev.Metadata), blob(ev.Input), micros(ev.OccurredAt), micros(ev.IngestedAt), w.stream, int64(ev.Offset), size)
+		blob(ev.Metadata), blob(ev.Input), relational.Micros(ev.OccurredAt), relational.Micros(ev.IngestedAt), w.stream, int64(ev.Offset), size)
 	if err != nil {
 		return false, translate(err)
 	}
@@ -192,28 +180,14 @@ func blob(raw json.RawMessage) any {
 	return []byte(raw)
 }
 
-// hole records offsets that were never received, in each zone of the batch that
-// shows them: nobody can say any more which zones they were of.
+// hole records offsets that were never received.
 func (w *eventWriter) hole(ctx context.Context, b store.EventBatch, next uint64) error {
-	metadata, err := json.Marshal(map[string]any{
-		"count": b.First - next, "reason": "records_never_received", "daemon_id": b.DaemonID, "epoch": b.Epoch, "first_offset": next,
-	})
+	gaps, err := relational.Gaps(b, next)
 	if err != nil {
 		return err
 	}
-	told := map[string]bool{}
-	for _, ev := range b.Events {
-		if told[ev.ZoneID] {
-			continue
-		}
-		told[ev.ZoneID] = true
-		id, err := uuid.NewV7()
-		if err != nil {
-			return err
-		}
-		err = w.insert(ctx, store.Event{ID: id.String(), ZoneID: ev.ZoneID, EventType: eventTypeGap, Metadata: metadata,
-			OccurredAt: b.At, IngestedAt: b.At, Offset: next})
-		if err != nil {
+	for _, gap := range gaps {
+		if err := w.insert(ctx, gap); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver
+
+	"github.com/caracalai/caracald/admin/store/relational"
 )
 
 //go:embed migrations
@@ -185,6 +187,45 @@ func (s *session) row(ctx context.Context, query string, args ...any) *sql.Row {
 	s.seen = append(s.seen, query)
 	return s.t.QueryRowContext(ctx, query, args...)
 }
+
+// Rows gives f each row of a query.
+func (s *session) Rows(ctx context.Context, query string, args []any, f func(relational.Row) error) (err error) {
+	rows, err := s.query(ctx, query, args...)
+	if err != nil {
+		return translate(err)
+	}
+	defer func() {
+		if cerr := rows.Close(); err == nil && cerr != nil {
+			err = translate(cerr)
+		}
+	}()
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return translate(err)
+		}
+	}
+	return translate(rows.Err())
+}
+
+// Row gives f the first row of a query.
+func (s *session) Row(ctx context.Context, query string, args []any, f func(relational.Row) error) error {
+	return translate(f(s.row(ctx, query, args...)))
+}
+
+// Exec writes.
+func (s *session) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	result, err := s.exec(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// ForUpdate is empty: a transaction that writes is alone.
+func (s *session) ForUpdate() string { return "" }
+
+// Text is kept as it is.
+func (s *session) Text(text string) string { return text }
 
 // exec writes. What the database refuses, the transaction cannot commit.
 func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {

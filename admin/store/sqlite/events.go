@@ -6,24 +6,22 @@ import (
 	"time"
 
 	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/admin/store/relational"
 )
 
 // events is the audit half: events.db.
 type events struct {
 	db    *database
-	added *signal
+	added *relational.Signal
 }
 
 // Added tells that events were stored.
-func (e *events) Added() <-chan struct{} { return e.added.c }
+func (e *events) Added() <-chan struct{} { return e.added.C }
 
 // eventColumns and eventStreams are the two halves of every query for events;
 // between them and the conditions an index may be named.
 const (
-	eventColumns = `SELECT e.seq, e.id, e.zone_id, e.event_type, e.request_id, e.decision, e.evaluation_status, e.policy_set_id,
-		e.policy_set_version_id, e.manifest_sha256, e.bundle_sha256, e.pointer_sequence, e.determining_policies, e.diagnostics,
-		e.metadata, e.input, e.occurred_at, e.ingested_at, s.daemon_id, s.epoch, e.stream_offset
-	FROM events e`
+	eventColumns = `SELECT ` + relational.EventColumns + ` FROM events e`
 	eventStreams = ` JOIN streams s ON s.id = e.stream`
 )
 
@@ -37,18 +35,9 @@ const (
 	lastSeqQuery = `SELECT coalesce(max(seq), 0) FROM events INDEXED BY events_tail WHERE zone_id = ?`
 )
 
-func scanEvent(r row, e *store.Event) error {
-	var determining, diagnostics, metadata, input []byte
-	err := r.Scan(num(&e.Seq), &e.ID, &e.ZoneID, &e.EventType, &e.RequestID, &e.Decision, &e.EvaluationStatus, &e.PolicySetID,
-		&e.PolicySetVersionID, &e.ManifestSHA256, &e.BundleSHA256, num(&e.PointerSequence), &determining, &diagnostics,
-		&metadata, &input, moment{&e.OccurredAt}, moment{&e.IngestedAt}, &e.DaemonID, &e.Epoch, num(&e.Offset))
-	e.DeterminingPolicies, e.Diagnostics, e.Metadata, e.Input = determining, diagnostics, metadata, input
-	return err
-}
-
 func (e *events) read(ctx context.Context, query string, args ...any) (list []store.Event, err error) {
 	err = e.db.read(ctx, func(t *session) error {
-		list, err = many(ctx, t, scanEvent, query, args...)
+		list, err = relational.Many(ctx, t, relational.ScanEvent, query, args...)
 		return err
 	})
 	return list, err
@@ -61,33 +50,33 @@ func (e *events) Query(ctx context.Context, q store.EventQuery) ([]store.Event, 
 }
 
 func eventQuery(q store.EventQuery) (string, []any) {
-	f := filter{}
-	f.add("e.zone_id = ?", q.ZoneID)
+	f := relational.Filter{}
+	f.Add("e.zone_id = ?", q.ZoneID)
 	// Of two upper bounds SQLite seeks by one and tries every row for the other,
 	// which would make each page of a long list slower than the one before.
-	if q.After != (store.Cursor{}) && (q.Until.IsZero() || micros(q.After.At) < micros(q.Until)) {
-		at, id := position(q.After)
-		f.between("e.occurred_at", q.Since, time.Time{})
-		f.add("(e.occurred_at, e.id) < (?, ?)", at, id)
+	if q.After != (store.Cursor{}) && (q.Until.IsZero() || relational.Micros(q.After.At) < relational.Micros(q.Until)) {
+		at, id := relational.Position(q.After)
+		f.Between("e.occurred_at", q.Since, time.Time{})
+		f.Add("(e.occurred_at, e.id) < (?, ?)", at, id)
 	} else {
-		f.between("e.occurred_at", q.Since, q.Until)
+		f.Between("e.occurred_at", q.Since, q.Until)
 	}
-	f.equal("e.decision", q.Decision)
-	f.equal("e.event_type", q.EventType)
+	f.Equal("e.decision", q.Decision)
+	f.Equal("e.event_type", q.EventType)
 	index := "events_newest"
 	switch {
 	case q.RequestID != "":
-		f.equal("e.request_id", q.RequestID)
+		f.Equal("e.request_id", q.RequestID)
 		index = "events_request"
-	case q.EventType != "" && q.EventType != eventTypeDecision:
-		f.add("e.event_type <> '" + eventTypeDecision + "'") // the index's own condition
+	case q.EventType != "" && q.EventType != relational.TypeDecision:
+		f.Add("e.event_type <> '" + relational.TypeDecision + "'") // the index's own condition
 		index = "events_special"
-	case q.Decision != "" && q.Decision != decisionAllow:
-		f.add("e.decision <> '" + decisionAllow + "'")
+	case q.Decision != "" && q.Decision != relational.DecisionAllow:
+		f.Add("e.decision <> '" + relational.DecisionAllow + "'")
 		index = "events_refused"
 	}
-	return eventColumns + ` INDEXED BY ` + index + eventStreams + f.where() + ` ORDER BY e.occurred_at DESC, e.id DESC LIMIT ?`,
-		append(f.args, bound(q.Limit))
+	return eventColumns + ` INDEXED BY ` + index + eventStreams + f.Where() + ` ORDER BY e.occurred_at DESC, e.id DESC LIMIT ?`,
+		append(f.Args, relational.Bound(q.Limit))
 }
 
 // ByRequest returns a request's events, oldest first.
@@ -97,13 +86,13 @@ func (e *events) ByRequest(ctx context.Context, zoneID, requestID string) ([]sto
 
 // Since returns the events of a zone that were stored after seq.
 func (e *events) Since(ctx context.Context, zoneID string, seq int64, limit int) ([]store.Event, error) {
-	return e.read(ctx, sinceQuery, zoneID, seq, bound(limit))
+	return e.read(ctx, sinceQuery, zoneID, seq, relational.Bound(limit))
 }
 
 // LastSeq is the newest Seq of a zone.
 func (e *events) LastSeq(ctx context.Context, zoneID string) (last int64, err error) {
 	err = e.db.read(ctx, func(t *session) error {
-		last, err = one(ctx, t, scanNumber[int64], lastSeqQuery, zoneID)
+		last, err = relational.One(ctx, t, relational.ScanNumber[int64], lastSeqQuery, zoneID)
 		return err
 	})
 	return last, err
@@ -112,7 +101,7 @@ func (e *events) LastSeq(ctx context.Context, zoneID string) (last int64, err er
 // NextOffset is the first offset not yet stored from a daemon's epoch.
 func (e *events) NextOffset(ctx context.Context, daemonID, epoch string) (next uint64, err error) {
 	err = e.db.read(ctx, func(t *session) error {
-		s, err := one(ctx, t, scanStream, streamQuery, daemonID, epoch)
+		s, err := relational.One(ctx, t, scanStream, streamQuery, daemonID, epoch)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}

@@ -5,44 +5,17 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
+
+	"github.com/caracalai/caracald/admin/store/relational"
 )
-
-// signal is a channel that holds one value at most: that something happened.
-type signal struct {
-	c      chan struct{}
-	mu     sync.Mutex
-	closed bool
-}
-
-func newSignal() *signal { return &signal{c: make(chan struct{}, 1)} }
-
-func (s *signal) raise() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return
-	}
-	select {
-	case s.c <- struct{}{}:
-	default:
-	}
-}
-
-func (s *signal) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	close(s.c)
-}
 
 // watch raises a signal when a count in a file changed, whichever process
 // changed it: SQLite itself tells nobody.
 type watch struct {
 	db      *database
 	log     *slog.Logger
-	changed *signal
+	changed *relational.Signal
 	// count is the query for a number that changes with what is watched.
 	count string
 
@@ -82,7 +55,7 @@ func (w *watch) run(ctx context.Context, every time.Duration) {
 			w.log.Error("watching the store for changes", "file", w.db.path, "error", err)
 		}
 		if changed {
-			w.changed.raise()
+			w.changed.Raise()
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/admin/store/relational"
 )
 
 // The two files.
@@ -40,7 +41,7 @@ type Options struct {
 type Store struct {
 	control *database
 	events  *events
-	changes *signal
+	changes *relational.Signal
 	stop    context.CancelFunc
 	polling sync.WaitGroup
 	closing sync.Once
@@ -75,8 +76,8 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		control: control,
-		events:  &events{db: eventsDB, added: newSignal()},
-		changes: newSignal(),
+		events:  &events{db: eventsDB, added: relational.NewSignal()},
+		changes: relational.NewSignal(),
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
@@ -98,31 +99,33 @@ func (s *Store) Close() error {
 		s.stop()
 		s.polling.Wait()
 		s.closed = errors.Join(s.control.close(), s.events.db.close())
-		s.changes.close()
-		s.events.added.close()
+		s.changes.Close()
+		s.events.added.Close()
 	})
 	return s.closed
 }
 
 // Changes tells that pointers may have moved.
-func (s *Store) Changes() <-chan struct{} { return s.changes.c }
+func (s *Store) Changes() <-chan struct{} { return s.changes.C }
 
 // Events is the audit half.
 func (s *Store) Events() store.Events { return s.events }
 
 // View runs f on one snapshot of control.db.
 func (s *Store) View(ctx context.Context, f func(store.Reader) error) error {
-	return s.control.read(ctx, func(t *session) error { return f(&reader{t}) })
+	return s.control.read(ctx, func(t *session) error { return f(&relational.Reader{S: t}) })
 }
 
 // Update runs f in one transaction of control.db.
 func (s *Store) Update(ctx context.Context, f func(store.Tx) error) error {
 	moved := false
 	err := s.control.write(ctx, func(t *session) error {
-		return f(&tx{reader: reader{t}, moved: &moved})
+		tx := &relational.Tx{Reader: relational.Reader{S: t}}
+		defer func() { moved = tx.Moved }()
+		return f(tx)
 	})
 	if err == nil && moved {
-		s.changes.raise()
+		s.changes.Raise()
 	}
 	return err
 }

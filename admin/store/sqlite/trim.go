@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/caracalai/caracald/admin/store/relational"
 )
 
 // trimChunk is how many events one transaction removes, so that those who
@@ -14,7 +16,7 @@ const trimChunk = 1000
 func trim(ctx context.Context, db *database, zoneID string, before time.Time, maxBytes int64) (int64, error) {
 	cutoff := int64(math.MinInt64)
 	if !before.IsZero() {
-		cutoff = micros(before)
+		cutoff = relational.Micros(before)
 	}
 	var total int64
 	for {
@@ -36,15 +38,17 @@ func trim(ctx context.Context, db *database, zoneID string, before time.Time, ma
 // candidate is an event that may have to go.
 type candidate struct{ seq, at, bytes int64 }
 
-func scanCandidate(r row, c *candidate) error { return r.Scan(num(&c.seq), num(&c.at), num(&c.bytes)) }
+func scanCandidate(r relational.Row, c *candidate) error {
+	return r.Scan(relational.Num(&c.seq), relational.Num(&c.at), relational.Num(&c.bytes))
+}
 
 // trimSome removes up to trimChunk of the events that must go, oldest first.
 func trimSome(ctx context.Context, t *session, zoneID string, cutoff, maxBytes int64) (int64, error) {
-	held, err := one(ctx, t, scanNumber[int64], `SELECT coalesce((SELECT bytes FROM zone_sizes WHERE zone_id = ?), 0)`, zoneID)
+	held, err := relational.One(ctx, t, relational.ScanNumber[int64], `SELECT coalesce((SELECT bytes FROM zone_sizes WHERE zone_id = ?), 0)`, zoneID)
 	if err != nil {
 		return 0, err
 	}
-	oldest, err := many(ctx, t, scanCandidate, `SELECT seq, occurred_at, bytes FROM events INDEXED BY events_newest
+	oldest, err := relational.Many(ctx, t, scanCandidate, `SELECT seq, occurred_at, bytes FROM events INDEXED BY events_newest
 		WHERE zone_id = ? ORDER BY occurred_at, id LIMIT ?`, zoneID, trimChunk)
 	if err != nil {
 		return 0, err

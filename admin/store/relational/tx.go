@@ -1,4 +1,4 @@
-package sqlite
+package relational
 
 import (
 	"context"
@@ -10,51 +10,49 @@ import (
 	"github.com/caracalai/caracald/admin/store"
 )
 
-// tx reads and writes in one transaction.
-type tx struct {
-	reader
-	// moved is set when a pointer was written.
-	moved *bool
+// Tx reads and writes in one transaction.
+type Tx struct {
+	Reader
+	// Moved is set when a pointer was written.
+	Moved bool
 }
 
-func (t *tx) exec(ctx context.Context, query string, args ...any) error {
-	_, err := t.t.exec(ctx, query, args...)
+var _ store.Tx = (*Tx)(nil)
+
+func (t *Tx) exec(ctx context.Context, query string, args ...any) error {
+	_, err := t.S.Exec(ctx, query, args...)
 	return err
 }
 
 // change is exec for a statement that must change one row; none is orElse.
-func (t *tx) change(ctx context.Context, orElse error, query string, args ...any) error {
-	result, err := t.t.exec(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	n, err := result.RowsAffected()
+func (t *Tx) change(ctx context.Context, orElse error, query string, args ...any) error {
+	n, err := t.S.Exec(ctx, query, args...)
 	if err == nil && n == 0 {
 		return orElse
 	}
 	return err
 }
 
-func (t *tx) InsertZone(ctx context.Context, z store.Zone) error {
+func (t *Tx) InsertZone(ctx context.Context, z store.Zone) error {
 	return t.exec(ctx, `INSERT INTO zones (id, name, slug, settings, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)`,
-		z.ID, z.Name, z.Slug, document(z.Settings), micros(z.CreatedAt), micros(z.UpdatedAt))
+		z.ID, z.Name, z.Slug, document(z.Settings), Micros(z.CreatedAt), Micros(z.UpdatedAt))
 }
 
-func (t *tx) UpdateZone(ctx context.Context, z store.Zone) error {
+func (t *Tx) UpdateZone(ctx context.Context, z store.Zone) error {
 	return t.change(ctx, store.ErrNotFound, `UPDATE zones SET name = ?, slug = ?, settings = ?, updated_at = ? WHERE id = ? AND archived_at IS NULL`,
-		z.Name, z.Slug, document(z.Settings), micros(z.UpdatedAt), z.ID)
+		z.Name, z.Slug, document(z.Settings), Micros(z.UpdatedAt), z.ID)
 }
 
-func (t *tx) ArchiveZone(ctx context.Context, id string, at time.Time) error {
-	return t.change(ctx, store.ErrNotFound, `UPDATE zones SET archived_at = ?, updated_at = ? WHERE id = ? AND archived_at IS NULL`, micros(at), micros(at), id)
+func (t *Tx) ArchiveZone(ctx context.Context, id string, at time.Time) error {
+	return t.change(ctx, store.ErrNotFound, `UPDATE zones SET archived_at = ?, updated_at = ? WHERE id = ? AND archived_at IS NULL`, Micros(at), Micros(at), id)
 }
 
-func (t *tx) InsertPolicy(ctx context.Context, p store.Policy, v store.PolicyVersion) error {
+func (t *Tx) InsertPolicy(ctx context.Context, p store.Policy, v store.PolicyVersion) error {
 	if _, err := t.Zone(ctx, p.ZoneID); err != nil {
 		return err
 	}
 	err := t.exec(ctx, `INSERT INTO policies (id, zone_id, name, description, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?)`,
-		p.ID, p.ZoneID, p.Name, p.Description, micros(p.CreatedAt), p.CreatedBy)
+		p.ID, p.ZoneID, p.Name, p.Description, Micros(p.CreatedAt), p.CreatedBy)
 	if err != nil {
 		return err
 	}
@@ -63,8 +61,8 @@ func (t *tx) InsertPolicy(ctx context.Context, p store.Policy, v store.PolicyVer
 	return err
 }
 
-func (t *tx) InsertPolicyVersion(ctx context.Context, v store.PolicyVersion) (store.PolicyVersion, error) {
-	number, err := one(ctx, t.t, scanNumber[int], `SELECT coalesce((SELECT max(version) FROM policy_versions WHERE policy_id = p.id), 0) + 1
+func (t *Tx) InsertPolicyVersion(ctx context.Context, v store.PolicyVersion) (store.PolicyVersion, error) {
+	number, err := One(ctx, t.S, ScanNumber[int], `SELECT coalesce((SELECT max(version) FROM policy_versions WHERE policy_id = p.id), 0) + 1
 		FROM policies p WHERE p.id = ? AND p.zone_id = ? AND p.archived_at IS NULL`, v.PolicyID, v.ZoneID)
 	if err != nil {
 		return v, err
@@ -72,31 +70,31 @@ func (t *tx) InsertPolicyVersion(ctx context.Context, v store.PolicyVersion) (st
 	v.Version = number
 	return v, t.exec(ctx, `INSERT INTO policy_versions (id, policy_id, zone_id, version, content, tests, content_sha256, schema_version, warnings, created_at, created_by)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		v.ID, v.PolicyID, v.ZoneID, v.Version, v.Content, v.Tests, v.ContentSHA256, v.SchemaVersion, document(v.Warnings), micros(v.CreatedAt), v.CreatedBy)
+		v.ID, v.PolicyID, v.ZoneID, v.Version, v.Content, v.Tests, v.ContentSHA256, v.SchemaVersion, document(v.Warnings), Micros(v.CreatedAt), v.CreatedBy)
 }
 
-func (t *tx) ArchivePolicy(ctx context.Context, zoneID, id string, at time.Time) error {
-	return t.change(ctx, store.ErrNotFound, `UPDATE policies SET archived_at = ? WHERE zone_id = ? AND id = ? AND archived_at IS NULL`, micros(at), zoneID, id)
+func (t *Tx) ArchivePolicy(ctx context.Context, zoneID, id string, at time.Time) error {
+	return t.change(ctx, store.ErrNotFound, `UPDATE policies SET archived_at = ? WHERE zone_id = ? AND id = ? AND archived_at IS NULL`, Micros(at), zoneID, id)
 }
 
-func (t *tx) InsertPolicySet(ctx context.Context, s store.PolicySet) error {
+func (t *Tx) InsertPolicySet(ctx context.Context, s store.PolicySet) error {
 	if _, err := t.Zone(ctx, s.ZoneID); err != nil {
 		return err
 	}
 	return t.exec(ctx, `INSERT INTO policy_sets (id, zone_id, name, description, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?)`,
-		s.ID, s.ZoneID, s.Name, s.Description, micros(s.CreatedAt), s.CreatedBy)
+		s.ID, s.ZoneID, s.Name, s.Description, Micros(s.CreatedAt), s.CreatedBy)
 }
 
-func (t *tx) ArchivePolicySet(ctx context.Context, zoneID, id string, at time.Time) error {
-	return t.change(ctx, store.ErrNotFound, `UPDATE policy_sets SET archived_at = ? WHERE zone_id = ? AND id = ? AND archived_at IS NULL`, micros(at), zoneID, id)
+func (t *Tx) ArchivePolicySet(ctx context.Context, zoneID, id string, at time.Time) error {
+	return t.change(ctx, store.ErrNotFound, `UPDATE policy_sets SET archived_at = ? WHERE zone_id = ? AND id = ? AND archived_at IS NULL`, Micros(at), zoneID, id)
 }
 
-func (t *tx) NextSetVersion(ctx context.Context, zoneID, setID string) (int, error) {
-	return one(ctx, t.t, scanNumber[int], `SELECT coalesce((SELECT max(version) FROM set_versions WHERE policy_set_id = s.id), 0) + 1
+func (t *Tx) NextSetVersion(ctx context.Context, zoneID, setID string) (int, error) {
+	return One(ctx, t.S, ScanNumber[int], `SELECT coalesce((SELECT max(version) FROM set_versions WHERE policy_set_id = s.id), 0) + 1
 		FROM policy_sets s WHERE s.zone_id = ? AND s.id = ? AND s.archived_at IS NULL`, zoneID, setID)
 }
 
-func (t *tx) InsertSetVersion(ctx context.Context, v store.SetVersion, policyVersionIDs []string, b store.Bundle) error {
+func (t *Tx) InsertSetVersion(ctx context.Context, v store.SetVersion, policyVersionIDs []string, b store.Bundle) error {
 	next, err := t.NextSetVersion(ctx, v.ZoneID, v.PolicySetID)
 	if err != nil {
 		return err
@@ -121,7 +119,7 @@ func (t *tx) InsertSetVersion(ctx context.Context, v store.SetVersion, policyVer
 	}
 	err = t.exec(ctx, `INSERT INTO set_versions (id, policy_set_id, zone_id, version, manifest, manifest_sha256, bundle_sha256, bundle_size, schema_version, warnings, created_at, created_by)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		v.ID, v.PolicySetID, v.ZoneID, v.Version, bytesOf(v.Manifest), v.ManifestSHA256, v.BundleSHA256, v.BundleSize, v.SchemaVersion, document(v.Warnings), micros(v.CreatedAt), v.CreatedBy)
+		v.ID, v.PolicySetID, v.ZoneID, v.Version, bytesOf(v.Manifest), v.ManifestSHA256, v.BundleSHA256, v.BundleSize, v.SchemaVersion, document(v.Warnings), Micros(v.CreatedAt), v.CreatedBy)
 	if err != nil {
 		return err
 	}
@@ -134,19 +132,23 @@ func (t *tx) InsertSetVersion(ctx context.Context, v store.SetVersion, policyVer
 }
 
 // exists is ErrNotFound where a query counts nothing.
-func (t *tx) exists(ctx context.Context, query string, args ...any) error {
-	n, err := one(ctx, t.t, scanNumber[int], query, args...)
+func (t *Tx) exists(ctx context.Context, query string, args ...any) error {
+	n, err := One(ctx, t.S, ScanNumber[int], query, args...)
 	if err == nil && n == 0 {
 		return store.ErrNotFound
 	}
 	return err
 }
 
-func (t *tx) MovePointer(ctx context.Context, p store.Pointer, a store.Activation) error {
+func (t *Tx) MovePointer(ctx context.Context, p store.Pointer, a store.Activation) error {
 	if a.ZoneID != p.ZoneID || a.Sequence != p.Sequence {
 		return fmt.Errorf("moving the pointer of zone %s to %d with the activation of zone %s at %d", p.ZoneID, p.Sequence, a.ZoneID, a.Sequence)
 	}
-	current, err := one(ctx, t.t, scanNumber[int64], `SELECT sequence FROM pointers WHERE zone_id = ?`, p.ZoneID)
+	// Whoever else moves the zone's pointer waits here.
+	if _, err := One(ctx, t.S, ScanText, `SELECT id FROM zones WHERE id = ?`+t.S.ForUpdate(), p.ZoneID); err != nil {
+		return err
+	}
+	current, err := One(ctx, t.S, ScanNumber[int64], `SELECT sequence FROM pointers WHERE zone_id = ?`, p.ZoneID)
 	first := errors.Is(err, store.ErrNotFound)
 	if first {
 		current = -1
@@ -164,7 +166,7 @@ func (t *tx) MovePointer(ctx context.Context, p store.Pointer, a store.Activatio
 		}
 	}
 	state := []any{p.Sequence, p.PolicySetID, p.VersionID, p.ManifestSHA256, p.BundleSHA256, p.BundleSize, document(p.Envelope),
-		micros(p.IssuedAt), micros(p.ExpiresAt), micros(p.Since), p.ActivatedBy, p.Reason, p.ZoneID}
+		Micros(p.IssuedAt), Micros(p.ExpiresAt), Micros(p.Since), p.ActivatedBy, p.Reason, p.ZoneID}
 	if first {
 		err = t.exec(ctx, `INSERT INTO pointers (sequence, policy_set_id, version_id, manifest_sha256, bundle_sha256, bundle_size, envelope,
 			issued_at, expires_at, since, activated_by, reason, zone_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, state...)
@@ -175,22 +177,22 @@ func (t *tx) MovePointer(ctx context.Context, p store.Pointer, a store.Activatio
 	if err != nil {
 		return err
 	}
-	*t.moved = true
+	t.Moved = true
 	return t.exec(ctx, `INSERT INTO activations (id, zone_id, sequence, policy_set_id, version_id, previous_version_id, manifest_sha256, bundle_sha256, reason, actor_id, actor_name, created_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		a.ID, a.ZoneID, a.Sequence, a.PolicySetID, a.VersionID, a.PreviousVersionID, a.ManifestSHA256, a.BundleSHA256, a.Reason, a.ActorID, a.ActorName, micros(a.CreatedAt))
+		a.ID, a.ZoneID, a.Sequence, a.PolicySetID, a.VersionID, a.PreviousVersionID, a.ManifestSHA256, a.BundleSHA256, a.Reason, a.ActorID, a.ActorName, Micros(a.CreatedAt))
 }
 
-func (t *tx) ResignPointer(ctx context.Context, p store.Pointer) error {
+func (t *Tx) ResignPointer(ctx context.Context, p store.Pointer) error {
 	err := t.change(ctx, store.ErrChanged, `UPDATE pointers SET envelope = ?, issued_at = ?, expires_at = ? WHERE zone_id = ? AND sequence = ? AND issued_at < ?`,
-		document(p.Envelope), micros(p.IssuedAt), micros(p.ExpiresAt), p.ZoneID, p.Sequence, micros(p.IssuedAt))
+		document(p.Envelope), Micros(p.IssuedAt), Micros(p.ExpiresAt), p.ZoneID, p.Sequence, Micros(p.IssuedAt))
 	if err == nil {
-		*t.moved = true
+		t.Moved = true
 	}
 	return err
 }
 
-func (t *tx) MarkOutbox(ctx context.Context, activationID string, at time.Time, lastErr string) error {
+func (t *Tx) MarkOutbox(ctx context.Context, activationID string, at time.Time, lastErr string) error {
 	var dispatched *time.Time
 	if lastErr == "" {
 		dispatched = &at
@@ -199,35 +201,35 @@ func (t *tx) MarkOutbox(ctx context.Context, activationID string, at time.Time, 
 		lastErr, optional(dispatched), activationID)
 }
 
-func (t *tx) InsertToken(ctx context.Context, k store.Token) error {
+func (t *Tx) InsertToken(ctx context.Context, k store.Token) error {
 	roles, err := json.Marshal(k.Roles)
 	if err != nil {
 		return err
 	}
 	return t.exec(ctx, `INSERT INTO tokens (`+tokenColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		k.ID, k.Name, bytesOf(k.Hash), string(roles), k.ZoneID, micros(k.CreatedAt), k.CreatedBy, optional(k.ExpiresAt), optional(k.RevokedAt), optional(k.LastUsedAt))
+		k.ID, k.Name, bytesOf(k.Hash), string(roles), k.ZoneID, Micros(k.CreatedAt), k.CreatedBy, optional(k.ExpiresAt), optional(k.RevokedAt), optional(k.LastUsedAt))
 }
 
-func (t *tx) RevokeToken(ctx context.Context, id string, at time.Time) error {
-	return t.change(ctx, store.ErrNotFound, `UPDATE tokens SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?`, micros(at), id)
+func (t *Tx) RevokeToken(ctx context.Context, id string, at time.Time) error {
+	return t.change(ctx, store.ErrNotFound, `UPDATE tokens SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?`, Micros(at), id)
 }
 
-func (t *tx) TouchToken(ctx context.Context, id string, at time.Time) error {
-	return t.change(ctx, store.ErrNotFound, `UPDATE tokens SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE id = ?`, micros(at), id)
+func (t *Tx) TouchToken(ctx context.Context, id string, at time.Time) error {
+	return t.change(ctx, store.ErrNotFound, `UPDATE tokens SET last_used_at = CASE WHEN last_used_at >= ? THEN last_used_at ELSE ? END WHERE id = ?`, Micros(at), Micros(at), id)
 }
 
-func (t *tx) PutDaemon(ctx context.Context, d store.Daemon) error {
+func (t *Tx) PutDaemon(ctx context.Context, d store.Daemon) error {
 	labels, err := json.Marshal(d.Labels)
 	if err != nil {
 		return err
 	}
 	return t.exec(ctx, `INSERT INTO daemons (id, name, version, labels, last_seen_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET name = excluded.name, version = excluded.version, labels = excluded.labels,
-			last_seen_at = max(last_seen_at, excluded.last_seen_at)`,
-		d.ID, d.Name, d.Version, string(labels), micros(d.LastSeenAt))
+			last_seen_at = CASE WHEN daemons.last_seen_at > excluded.last_seen_at THEN daemons.last_seen_at ELSE excluded.last_seen_at END`,
+		d.ID, d.Name, d.Version, string(labels), Micros(d.LastSeenAt))
 }
 
-func (t *tx) PutReceipt(ctx context.Context, p store.Receipt) error {
+func (t *Tx) PutReceipt(ctx context.Context, p store.Receipt) error {
 	var loaded *time.Time
 	if !p.LoadedAt.IsZero() {
 		loaded = &p.LoadedAt
@@ -238,31 +240,34 @@ func (t *tx) PutReceipt(ctx context.Context, p store.Receipt) error {
 			manifest_sha256 = excluded.manifest_sha256, bundle_sha256 = excluded.bundle_sha256, loaded_at = excluded.loaded_at, detail = excluded.detail,
 			serving_sequence = excluded.serving_sequence, serving_version_id = excluded.serving_version_id, reported_at = excluded.reported_at
 		WHERE excluded.reported_at >= receipts.reported_at`,
-		p.ZoneID, p.DaemonID, p.State, p.Sequence, p.VersionID, p.ManifestSHA256, p.BundleSHA256, optional(loaded), p.Detail, p.ServingSequence, p.ServingVersionID, micros(p.ReportedAt))
+		p.ZoneID, p.DaemonID, p.State, p.Sequence, p.VersionID, p.ManifestSHA256, p.BundleSHA256, optional(loaded), p.Detail, p.ServingSequence, p.ServingVersionID, Micros(p.ReportedAt))
 }
 
-func (t *tx) AppendAdminEvent(ctx context.Context, e store.AdminEvent) (store.AdminEvent, error) {
-	last, err := one(ctx, t.t, scanAdminEvent, `SELECT `+adminEventColumns+` FROM admin_events ORDER BY chain_seq DESC LIMIT 1`)
+func (t *Tx) AppendAdminEvent(ctx context.Context, e store.AdminEvent) (store.AdminEvent, error) {
+	for _, text := range []*string{&e.ID, &e.RequestID, &e.ZoneID, &e.ActorID, &e.ActorName, &e.Action, &e.EntityType, &e.EntityID} {
+		*text = t.S.Text(*text) // so that the hash is of what is stored
+	}
+	last, err := One(ctx, t.S, ScanAdminEvent, `SELECT `+AdminEventColumns+` FROM admin_events ORDER BY chain_seq DESC LIMIT 1`)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return e, err
 	}
 	e.ChainSeq = last.ChainSeq + 1
 	e.Payload = json.RawMessage(document(e.Payload))
-	e.OccurredAt = time.UnixMicro(micros(e.OccurredAt)).UTC()
-	e.ChainHash = chainHash(last.ChainHash, e)
-	return e, t.exec(ctx, `INSERT INTO admin_events (`+adminEventColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		e.ID, e.RequestID, e.ZoneID, e.ActorID, e.ActorName, e.Action, e.EntityType, e.EntityID, e.StatusCode, string(e.Payload), micros(e.OccurredAt), e.ChainSeq, e.ChainHash)
+	e.OccurredAt = time.UnixMicro(Micros(e.OccurredAt)).UTC()
+	e.ChainHash = ChainHash(last.ChainHash, e)
+	return e, t.exec(ctx, `INSERT INTO admin_events (`+AdminEventColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		e.ID, e.RequestID, e.ZoneID, e.ActorID, e.ActorName, e.Action, e.EntityType, e.EntityID, e.StatusCode, string(e.Payload), Micros(e.OccurredAt), e.ChainSeq, e.ChainHash)
 }
 
-func (t *tx) PutIdempotent(ctx context.Context, a store.IdempotentAnswer) error {
+func (t *Tx) PutIdempotent(ctx context.Context, a store.IdempotentAnswer) error {
 	return t.exec(ctx, `INSERT INTO idempotent_answers (actor_id, key, request_hash, status_code, body, created_at) VALUES (?, ?, ?, ?, ?, ?)`,
-		a.ActorID, a.Key, bytesOf(a.RequestHash), a.StatusCode, bytesOf(a.Body), micros(a.CreatedAt))
+		a.ActorID, a.Key, bytesOf(a.RequestHash), a.StatusCode, bytesOf(a.Body), Micros(a.CreatedAt))
 }
 
-func (t *tx) DeleteIdempotentBefore(ctx context.Context, at time.Time) error {
-	return t.exec(ctx, `DELETE FROM idempotent_answers WHERE created_at < ?`, micros(at))
+func (t *Tx) DeleteIdempotentBefore(ctx context.Context, at time.Time) error {
+	return t.exec(ctx, `DELETE FROM idempotent_answers WHERE created_at < ?`, Micros(at))
 }
 
-func (t *tx) PutSecret(ctx context.Context, name string, value []byte) error {
+func (t *Tx) PutSecret(ctx context.Context, name string, value []byte) error {
 	return t.exec(ctx, `INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, bytesOf(value))
 }
