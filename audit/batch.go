@@ -274,7 +274,7 @@ func decodeBatch(data []byte, lim BatchLimits) (DecodedBatch, error) {
 	if err != nil {
 		return DecodedBatch{}, err
 	}
-	raw, err := splitRecords(payload, h.Count)
+	raw, err := splitRecords(nil, payload, h.Count)
 	if err != nil {
 		return DecodedBatch{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 )
 
 // A frame is one group of records as it lies in a segment; docs/formats/spool.md
@@ -113,28 +114,59 @@ func parseFrameHeader(h []byte) (frameHeader, error) {
 	return f, nil
 }
 
-// frameBuffer is the room that reading frames takes, from one to the next.
+// aheadBytes is how much of a segment is read at once: frames are mostly of a few
+// records, and a system call for each would cost more than all else about them.
+const aheadBytes = 256 << 10
+
+// frameBuffer is the room that reading frames takes, from one to the next, and
+// what was read ahead.
 type frameBuffer struct {
-	payload, plain []byte
+	// of is the file whose bytes from pos on ahead has.
+	of    io.ReaderAt
+	pos   int64
+	ahead []byte
+	// plain is the decompressed payload of a packed frame.
+	plain []byte
+	// payload is that of the last frame that was read, records are the ones in it.
+	payload []byte
+	records [][]byte
+}
+
+// forget makes the next frame be read from its file, whatever was read ahead.
+func (b *frameBuffer) forget() { b.of = nil }
+
+// at returns n bytes at pos of a file of the given size, which it is to have. They
+// are valid until the next call.
+func (b *frameBuffer) at(r io.ReaderAt, pos, n, size int64) ([]byte, error) {
+	if b.of != r || pos < b.pos || pos+n > b.pos+int64(len(b.ahead)) {
+		b.of = nil
+		want := min(max(n, aheadBytes), size-pos)
+		if int64(cap(b.ahead)) < want {
+			b.ahead = make([]byte, want)
+		}
+		b.ahead = b.ahead[:want]
+		if _, err := r.ReadAt(b.ahead, pos); err != nil {
+			return nil, readError(err)
+		}
+		b.of, b.pos = r, pos
+	}
+	return b.ahead[pos-b.pos:][:n:n], nil
 }
 
 // readFrame reads the frame at pos of a file of the given size. The records
-// lie in buf. The error is errFrame when no whole frame is there, ErrChain when a
+// lie in buf, until the next frame is read. The error is errFrame when no whole frame is there, ErrChain when a
 // whole frame's records do not lead from its prev to its hash, or that of reading.
 //
 // checked says that the chain was followed before, when the frame was written or the
 // spool opened: the checksums tell whether the disk has kept it.
 func readFrame(r io.ReaderAt, pos, size int64, buf *frameBuffer, checked bool) (h frameHeader, records [][]byte, err error) {
-	h, err = readFrameHeader(r, pos, size)
+	h, err = readFrameHeader(r, pos, size, buf)
 	if err != nil {
 		return h, nil, err
 	}
-	if int64(cap(buf.payload)) < h.payload {
-		buf.payload = make([]byte, h.payload)
-	}
-	payload := buf.payload[:h.payload]
-	if _, err := r.ReadAt(payload, pos+frameHeaderBytes); err != nil {
-		return h, nil, readError(err)
+	payload, err := buf.at(r, pos+frameHeaderBytes, h.payload, size)
+	if err != nil {
+		return h, nil, err
 	}
 	if crc32.Checksum(payload, castagnoli) != h.crc {
 		return h, nil, errFrame
@@ -145,10 +177,10 @@ func readFrame(r io.ReaderAt, pos, size int64, buf *frameBuffer, checked bool) (
 		}
 		payload = buf.plain
 	}
-	records, err = splitRecords(payload, h.count)
-	if err != nil {
+	if buf.records, err = splitRecords(buf.records[:0], payload, h.count); err != nil {
 		return h, nil, errFrame
 	}
+	buf.payload, records = payload, buf.records
 	if checked {
 		return h, records, nil
 	}
@@ -158,15 +190,15 @@ func readFrame(r io.ReaderAt, pos, size int64, buf *frameBuffer, checked bool) (
 	return h, records, nil
 }
 
-func readFrameHeader(r io.ReaderAt, pos, size int64) (frameHeader, error) {
+func readFrameHeader(r io.ReaderAt, pos, size int64, buf *frameBuffer) (frameHeader, error) {
 	if pos+frameHeaderBytes > size {
 		return frameHeader{}, errFrame
 	}
-	var raw [frameHeaderBytes]byte
-	if _, err := r.ReadAt(raw[:], pos); err != nil {
-		return frameHeader{}, readError(err)
+	raw, err := buf.at(r, pos, frameHeaderBytes, size)
+	if err != nil {
+		return frameHeader{}, err
 	}
-	h, err := parseFrameHeader(raw[:])
+	h, err := parseFrameHeader(raw)
 	if err == nil && pos+h.bytes() > size {
 		return frameHeader{}, errFrame
 	}
@@ -181,16 +213,16 @@ func readError(err error) error {
 	return err
 }
 
-// splitRecords returns the count records of a payload, which must hold
+// splitRecords appends the count records of a payload, which must hold
 // exactly them. Each is limited to MaxRecordBytes and none is empty.
-func splitRecords(payload []byte, count int) ([][]byte, error) {
+func splitRecords(records [][]byte, payload []byte, count int) ([][]byte, error) {
 	if count > len(payload)/(recordPrefixBytes+1) {
 		return nil, fmt.Errorf("%w: %d bytes cannot hold %d records", ErrFormat, len(payload), count)
 	}
-	records := make([][]byte, 0, count)
-	for range count {
+	records = slices.Grow(records, count)
+	for i := range count {
 		if len(payload) < recordPrefixBytes {
-			return nil, fmt.Errorf("%w: %d of %d records", ErrFormat, len(records), count)
+			return nil, fmt.Errorf("%w: %d of %d records", ErrFormat, i, count)
 		}
 		n := int(binary.BigEndian.Uint32(payload))
 		payload = payload[recordPrefixBytes:]
@@ -225,7 +257,7 @@ func findFrame(r io.ReaderAt, pos, size int64, min uint64) (int64, error) {
 				break
 			}
 			at := pos + int64(from+i)
-			h, err := readFrameHeader(r, at, size)
+			h, err := readFrameHeader(r, at, size, &room)
 			if err == nil && h.first >= min {
 				_, _, err = readFrame(r, at, size, &room, false)
 			}

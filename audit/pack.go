@@ -136,17 +136,18 @@ func (s *Spool) packedFrames(seg segment) (data []byte, err error) {
 	data = h.append(nil)
 	b := &s.packing.builder
 	b.reset(h.first, h.prev)
-	w := walk{r: f, buf: &s.packing.read, size: seg.size, limit: seg.end, at: position{pos: segmentHeaderBytes, offset: h.first, hash: h.prev, known: true}}
+	s.packing.read.forget()
+	w := walk{r: f, buf: &s.packing.read, size: seg.size, limit: seg.end, checked: true, at: position{pos: segmentHeaderBytes, offset: h.first, hash: h.prev, known: true}}
 	for {
 		before := w.at.offset
-		h, records, damaged, err := w.next()
+		frame, records, damaged, err := w.next()
 		if err == io.EOF && !damaged && w.at.offset == seg.end {
 			break
 		}
 		if err != nil && err != io.EOF {
 			return nil, err
 		}
-		if err == io.EOF || damaged || h.first != before {
+		if err == io.EOF || damaged || frame.first != before {
 			return nil, fmt.Errorf("offsets from %d on are damaged: %w", before, ErrFormat)
 		}
 		for _, r := range records {
@@ -157,6 +158,10 @@ func (s *Spool) packedFrames(seg segment) (data []byte, err error) {
 				}
 				runtime.Gosched()
 			}
+		}
+		// The chain is followed while the frames are made, so not by reading them.
+		if b.chain.hash != frame.hash {
+			return nil, fmt.Errorf("the frame of offset %d: %w", before, ErrChain)
 		}
 	}
 	if b.count > 0 {

@@ -131,7 +131,7 @@ func (b *EncodedBatch) Next() uint64 { return b.First + uint64(b.Count) }
 
 // Decode gives the batch with its records. ErrFormat: one of them is none.
 func (b *EncodedBatch) Decode() (Batch, error) {
-	raw, err := splitRecords(b.payload, b.Count)
+	raw, err := splitRecords(nil, b.payload, b.Count)
 	if err != nil {
 		return Batch{}, err
 	}
@@ -224,6 +224,7 @@ func (s *Spool) read(b *EncodedBatch, maxRecords, maxBytes int) error {
 	acked, durable := s.acked, s.synced
 	s.mu.Unlock()
 
+	s.reader.buf.forget()
 	*b = EncodedBatch{Epoch: s.epoch.String(), payload: b.payload[:0]}
 	g := gathering{EncodedBatch: b, acked: acked, records: maxRecords, bytes: maxBytes}
 	from := s.startOf(segments, acked)
@@ -287,7 +288,7 @@ func (s *Spool) gatherSegment(g *gathering, w *walk, name string) (full bool, er
 		if g.Count == 0 {
 			s.reader.start = cursor{name, before}
 		}
-		took, full := g.add(h, records)
+		took, full := g.add(h, records, w.buf.payload)
 		if took {
 			s.reader.end = cursor{name, w.at}
 		} else {
@@ -299,29 +300,27 @@ func (s *Spool) gatherSegment(g *gathering, w *walk, name string) (full bool, er
 	}
 }
 
-// add appends the records of a frame. took tells whether all of them are in,
-// full that the batch takes no more.
-func (g *gathering) add(h frameHeader, records [][]byte) (took, full bool) {
+// add appends the records of a frame, whose payload is as it is on the wire. took
+// tells whether all of them are in, full that the batch takes no more.
+func (g *gathering) add(h frameHeader, records [][]byte, payload []byte) (took, full bool) {
 	next := g.First + uint64(g.Count)
 	switch {
 	case g.Count == 0:
 		c := chain{offset: h.first, hash: h.prev}
 		for c.offset < g.acked {
 			c.add(records[0])
+			payload = payload[recordPrefixBytes+len(records[0]):]
 			records = records[1:]
 		}
 		g.First, g.PrevHash, g.Hash = c.offset, c.hash, c.hash
 	case h.first != next || h.prev != g.Hash:
 		return false, true
 	}
-	size := 0
-	for _, r := range records {
-		size += len(r)
-	}
+	size := len(payload) - recordPrefixBytes*len(records)
 	if whole := g.Count+len(records) <= g.records && size <= g.bytes; whole {
-		for _, r := range records {
-			g.take(r)
-		}
+		g.payload = append(g.payload, payload...)
+		g.Count += len(records)
+		g.bytes -= size
 		g.Hash = h.hash
 		return true, g.Count >= g.records
 	}

@@ -87,6 +87,8 @@ type metadata struct {
 	Replayable *bool `json:"replayable,omitempty"`
 }
 
+var noMetadata = json.RawMessage("{}")
+
 // fillInput puts the evaluated input into a record the way the zone wants it.
 func (d *Daemon) fillInput(rec *audit.Record, rq *request, snap *snapshot, raw []byte) error {
 	var m metadata
@@ -109,7 +111,7 @@ func (d *Daemon) fillInput(rec *audit.Record, rq *request, snap *snapshot, raw [
 	default:
 		rec.Input = raw
 		if m.TraceID == "" {
-			rec.Metadata = json.RawMessage("{}")
+			rec.Metadata = noMetadata
 			return nil
 		}
 	}
