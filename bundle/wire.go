@@ -84,7 +84,7 @@ type DaemonStatus struct {
 	WindowSeconds      float64 `json:"window_seconds"`
 	DecisionsPerSecond float64 `json:"decisions_per_second"`
 	// The latencies are from an input to its answer, durable record included;
-	// null where nothing was decided. They are upper bounds, at most a fifth too high.
+	// null where nothing was decided. They are upper bounds, at most an eighth too high.
 	LatencyP50Seconds *float64 `json:"latency_p50_seconds"`
 	LatencyP99Seconds *float64 `json:"latency_p99_seconds"`
 	// CacheHitShare is from 0 to 1, null where nothing was looked up.
