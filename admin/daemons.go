@@ -34,7 +34,7 @@ var daemonStates = []string{api.DaemonHealthy, api.DaemonLagging, api.DaemonFail
 func daemonRoutes() []route {
 	filters := []parameter{
 		{name: "state", description: "only daemons in this state; retired ones are only listed where they are asked for", enum: daemonStates},
-		{name: "label", description: "only daemons with this label, name=value; may be repeated"},
+		{name: "label", description: "only daemons with this label, name=value", repeated: true},
 		{name: "q", description: "only daemons whose name, id or version has this in it"},
 	}
 	anywhere := append([]parameter{{name: "zone", description: "only daemons that report for this zone; states are those in it"}}, filters...)
@@ -233,8 +233,13 @@ func (s *Server) daemonBody(d store.DaemonState, receipts []store.WantedReceipt)
 	if d.Owner != "" {
 		out.ReportedBy = &d.Owner
 	}
-	if err := json.Unmarshal(d.Status, &out.Status); err != nil {
+	var said *bundle.DaemonStatus
+	if err := json.Unmarshal(d.Status, &said); err != nil {
 		return out, fmt.Errorf("reading the status of daemon %s: %w", d.ID, err)
+	}
+	if said != nil {
+		health := api.DaemonHealth(*said)
+		out.Status = &health
 	}
 	for _, r := range receipts {
 		out.ZonesTotal = r.Zones

@@ -1,10 +1,6 @@
 package api
 
-import (
-	"time"
-
-	"github.com/caracalai/caracald/bundle"
-)
+import "time"
 
 // States of a daemon. The first that fits holds.
 const (
@@ -40,11 +36,39 @@ type Daemon struct {
 	// daemon; null until one does.
 	ReportedBy *string `json:"reported_by"`
 	// Status is what the daemon says of itself; null from daemons that say nothing.
-	Status *bundle.DaemonStatus `json:"status"`
+	Status *DaemonHealth `json:"status"`
 	// Zones are what it reported for its zones, first what failed, then what is behind. A list of
 	// daemons has at most 20 of each; ZonesTotal is how many there are.
 	Zones      []DaemonZone `json:"zones"`
 	ZonesTotal int          `json:"zones_total"`
+}
+
+// DaemonHealth is what a daemon says of itself. Rates and latencies are of the
+// last WindowSeconds.
+type DaemonHealth struct {
+	StartedAt     time.Time `json:"started_at"`
+	UptimeSeconds float64   `json:"uptime_seconds"`
+	// Ready is what its /readyz answers.
+	Ready bool `json:"ready"`
+	// AuditKept tells that the last audit record could be kept.
+	AuditKept bool `json:"audit_kept"`
+	// Detail says why it is not ready, or why audit cannot be kept; "" where neither holds.
+	Detail string `json:"detail,omitempty"`
+	// SpoolRecords wait in the audit spool for the control plane; SpoolBytes of
+	// at most SpoolMaxBytes are taken.
+	SpoolRecords  int64 `json:"spool_records"`
+	SpoolBytes    int64 `json:"spool_bytes"`
+	SpoolMaxBytes int64 `json:"spool_max_bytes"`
+	// AuditGaps counts the audit records that could not be kept since the start.
+	AuditGaps          int64   `json:"audit_gaps"`
+	WindowSeconds      float64 `json:"window_seconds"`
+	DecisionsPerSecond float64 `json:"decisions_per_second"`
+	// The latencies are from an input to its answer, durable record included;
+	// null where nothing was decided. They are upper bounds, at most an eighth too high.
+	LatencyP50Seconds *float64 `json:"latency_p50_seconds"`
+	LatencyP99Seconds *float64 `json:"latency_p99_seconds"`
+	// CacheHitShare is from 0 to 1, null where nothing was looked up.
+	CacheHitShare *float64 `json:"cache_hit_share"`
 }
 
 // DaemonZone is what one daemon reported for one zone.

@@ -26,7 +26,7 @@ func TestImports(t *testing.T) {
 		"admin/store/relational": {"admin/store"}, "admin/store/transfer": {"admin/store", "admin/store/relational"},
 		"daemon":        {"policy", "policy/engine", "bundle", "audit", "cache"},
 		"daemon/client": {},
-		"admin/api":     {"policy", "policy/engine", "bundle"},
+		"admin/api":     {"policy", "policy/engine"},
 		"admin":         {"policy", "policy/engine", "bundle", "audit", "admin/api", "admin/store", "admin/console"},
 		"admin/client":  {"policy", "policy/engine", "bundle", "admin/api"},
 	}
