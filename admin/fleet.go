@@ -427,12 +427,9 @@ func mayReport(ctx context.Context, tx store.Reader, a actor, d store.Daemon, no
 	case err == nil && (owner.RevokedAt != nil || owner.ExpiresAt != nil && !owner.ExpiresAt.After(now)):
 		return nil
 	}
-	return refuse(http.StatusForbidden, daemonTaken,
+	return refuse(http.StatusForbidden, "daemon_taken",
 		"daemon %s belongs to another token or certificate; revoke that token or retire the daemon, and the next one to report takes it over", d.ID)
 }
-
-// daemonTaken is the code of a call for a daemon that is another's.
-const daemonTaken = "daemon_taken"
 
 // retired forgets what is known of a daemon that was retired.
 func (f *fleet) retired(id string) {

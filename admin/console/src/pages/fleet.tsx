@@ -38,7 +38,7 @@ export default function Fleet() {
       <div className="filters">
         <div className="row" role="group" aria-label="State">
           {states.map((s) => (
-            <button key={s} type="button" aria-pressed={state === s} onClick={() => set("state", state === s ? "" : s)}>
+            <button key={s} type="button" aria-pressed={state === s} className={state === s ? "primary" : ""} onClick={() => set("state", state === s ? "" : s)}>
               <Badge tone={s !== "retired" && counts.data?.states[s] === 0 ? "plain" : tones[s]}>{s === "retired" ? s : `${counts.data?.states[s] ?? "…"} ${s}`}</Badge>
             </button>
           ))}
@@ -146,10 +146,10 @@ function Details({ id, zone, close }: { id: string | null; zone: string; close: 
           </>}
         </dl>
         {d.zones.length > 0 && (
-          <Table label="Zones" head={["Zone", "State", "Sequence", "Wanted", "Version", "Loaded", "Detail"]}>
+          <Table label="Zones" head={["Zone", "State", "Sequence", "Version", "Loaded"]}>
             {d.zones.map((z) => (
-              <tr key={z.zone_id}><td><Hash value={z.zone_id} what="zone id" /></td><td>{z.state === "failed" ? <Badge tone="bad">failed</Badge> : z.behind > 0 ? <Badge tone="warn">behind</Badge> : <Badge tone="good">loaded</Badge>}</td>
-                <td>{z.sequence}</td><td>{z.wanted_sequence}</td><td><Hash value={z.policy_set_version_id} what="version id" /></td><td><Ago at={z.loaded_at} /></td><td className="wrap">{z.detail}</td></tr>
+              <tr key={z.zone_id}><td><Hash value={z.zone_id} what="zone id" /></td><td className="wrap">{z.state === "failed" ? <Badge tone="bad">failed</Badge> : z.behind > 0 ? <Badge tone="warn">behind</Badge> : <Badge tone="good">loaded</Badge>}{z.detail && <div className="small">{z.detail}</div>}</td>
+                <td>{z.sequence} of {z.wanted_sequence}</td><td><Hash value={z.policy_set_version_id} what="version id" /></td><td><Ago at={z.loaded_at} /></td></tr>
             ))}
           </Table>
         )}
