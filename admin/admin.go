@@ -30,6 +30,7 @@ type Server struct {
 	tokens  *tokens
 	hub     *hub
 	metrics *metrics
+	fleet   *fleet
 	sets    *compiledSets
 	work    workbench
 	trust   *bundle.Trust
@@ -57,6 +58,10 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	if s.hub, err = newHub(ctx, cfg.Store, cfg.MaxWatchers, s.metrics); err != nil {
 		return nil, fmt.Errorf("reading the pointers: %w", err)
+	}
+	s.fleet = newFleet(cfg.Store, cfg.Logger, s.now, cfg.HeartbeatTimeout, &s.hub.running)
+	if err := s.observeFleet(); err != nil {
+		return nil, fmt.Errorf("making the metrics: %w", err)
 	}
 	if s.document, err = OpenAPI(cfg.Version); err != nil {
 		return nil, fmt.Errorf("making the API's description: %w", err)

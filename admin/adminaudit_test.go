@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caracalai/caracald/admin/api"
+	"github.com/caracalai/caracald/bundle"
 )
 
 func (p *plane) adminAudit(path, token string) []api.AdminEvent {
@@ -29,6 +30,7 @@ func TestEveryWriteIsAudited(t *testing.T) {
 	pol := p.policy(zone, "second", denyAll)
 	who := p.token("", "admin")
 	viewer := p.token("", "viewer")
+	p.report(bundle.ReceiptReport{DaemonID: "gone"})
 
 	writes := map[string]struct {
 		method, path string
@@ -47,6 +49,7 @@ func TestEveryWriteIsAudited(t *testing.T) {
 		"policy_set_version.create": {"POST", set + "/versions", manifest(pol.VersionID), 201, "policy_set_version"},
 		"policy_set.activate":       {"POST", set + "/activate", api.ActivateRequest{VersionID: v.ID}, 202, "policy_set_version"},
 		"token.create":              {"POST", "/v1/tokens", api.TokenCreate{Name: "t", Roles: []string{"viewer"}}, 201, "token"},
+		"daemon.retire":             {"DELETE", "/v1/daemons/gone", nil, 204, "daemon"},
 		"token.revoke":              {"DELETE", "/v1/tokens/" + token.ID, nil, 204, "token"},
 	}
 	// What daemons report and what only asks is no act of anybody's.

@@ -71,6 +71,12 @@ func (s *Server) takeBatch(w http.ResponseWriter, c *call) error {
 			return refuse(http.StatusForbidden, "forbidden", "this token does not reach zone %q of the record at offset %d", r.ZoneID, b.First+uint64(i))
 		}
 	}
+	if !validID(b.DaemonID) {
+		return refuse(http.StatusBadRequest, "invalid_batch", "%.128q is no daemon's id", b.DaemonID)
+	}
+	if err := s.fleet.bind(ctx, c.actor, b.DaemonID, c.now); err != nil {
+		return err
+	}
 	stored, next, err := s.cutStored(ctx, &b)
 	if err != nil {
 		return err

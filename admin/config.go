@@ -33,6 +33,13 @@ type Config struct {
 	// HeartbeatTimeout is the age of a daemon's last report after which it
 	// counts as unreachable. Default 60 s.
 	HeartbeatTimeout time.Duration
+	// LoadedShare is the share of a zone's reachable daemons that must have loaded an
+	// activated version for the activation to be loaded, where the zone's settings say
+	// nothing: above 0, at most 1. Default 1.
+	LoadedShare float64
+	// ForgetDaemonsAfter is how long a daemon that reports nothing is remembered; then it
+	// is removed, with its receipts. Default 168 h, at least HeartbeatTimeout.
+	ForgetDaemonsAfter time.Duration
 	// MaintenanceInterval is the time between runs of retention, renewal of
 	// pointers and removal of old idempotency keys. Default 1 min.
 	MaintenanceInterval time.Duration
@@ -82,6 +89,7 @@ func (c *Config) prepare() error {
 	}{
 		{"PointerTTL", &c.PointerTTL, 24 * time.Hour, 2 * time.Second},
 		{"HeartbeatTimeout", &c.HeartbeatTimeout, time.Minute, time.Second},
+		{"ForgetDaemonsAfter", &c.ForgetDaemonsAfter, 7 * 24 * time.Hour, c.HeartbeatTimeout},
 		{"MaintenanceInterval", &c.MaintenanceInterval, time.Minute, 10 * time.Millisecond},
 		{"IdempotencyTTL", &c.IdempotencyTTL, 24 * time.Hour, time.Minute},
 	} {
@@ -91,6 +99,12 @@ func (c *Config) prepare() error {
 		if *d.value < d.least {
 			return fmt.Errorf("%s: is %v; the least is %v", d.name, *d.value, d.least)
 		}
+	}
+	if c.LoadedShare == 0 {
+		c.LoadedShare = 1
+	}
+	if !(c.LoadedShare > 0 && c.LoadedShare <= 1) {
+		return fmt.Errorf("LoadedShare: is %g; it must be above 0 and at most 1", c.LoadedShare)
 	}
 	if c.MaxWatchers < 0 {
 		return errors.New("MaxWatchers: is negative")

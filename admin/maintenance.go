@@ -57,6 +57,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.every(ctx, min(s.cfg.MaintenanceInterval, s.cfg.PointerTTL/8), s.renewPointers, "renewing pointers")
 	})
 	work.Go(func() { s.every(ctx, s.cfg.MaintenanceInterval, s.maintain, "maintenance") })
+	work.Go(func() { s.every(ctx, s.fleet.flushEvery(), s.fleet.flush, "storing heartbeats") })
 	<-ctx.Done()
 	s.hub.stop()
 	work.Wait()
@@ -67,7 +68,8 @@ func (s *Server) Run(ctx context.Context) error {
 	if errors.Is(cause, errStoreClosed) {
 		return cause
 	}
-	if err := s.tokens.flush(last); err != nil {
+	s.hub.running.Store(false) // from now on heartbeats are stored as they come
+	if err := errors.Join(s.tokens.flush(last), s.fleet.flush(last)); err != nil {
 		s.log.Error("background work failed", "work", "stopping", "error", err)
 	}
 	return nil
@@ -173,6 +175,7 @@ func (s *Server) maintain(ctx context.Context) error {
 		s.publish(ctx), // in case a notice was lost
 		s.retain(ctx),
 		s.forgetIdempotent(ctx),
+		s.fleet.tidy(ctx, s.now().Add(-s.cfg.ForgetDaemonsAfter)),
 		s.tokens.flush(ctx),
 	)
 }

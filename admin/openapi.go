@@ -62,6 +62,9 @@ func describeRoute(r *openapi31.Reflector, rt route) error {
 		if q.integer {
 			schema["type"] = "integer"
 		}
+		if q.repeated {
+			schema = map[string]any{"type": "array", "items": schema}
+		}
 		if q.enum != nil {
 			schema["enum"] = q.enum
 		}

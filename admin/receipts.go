@@ -2,12 +2,11 @@ package admin
 
 import (
 	"context"
-	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
 
-	"github.com/caracalai/caracald/admin/store"
 	"github.com/caracalai/caracald/bundle"
 )
 
@@ -15,6 +14,9 @@ import (
 const (
 	maxDaemonText   = 256
 	maxDaemonLabels = 64
+	// maxUptime and maxRate are beyond what any daemon has: a century in seconds, and decisions a second.
+	maxUptime = 100 * 366 * 24 * 3600
+	maxRate   = 1e9
 	// maxDetail is the most bytes of a failure's reason that are kept.
 	maxDetail = 4096
 )
@@ -27,7 +29,7 @@ func receiptRoutes() []route {
 	}}
 }
 
-// putReceipts stores what a daemon reports. A report replaces the one before,
+// putReceipts takes in what a daemon reports. A report replaces the one before,
 // so repeating it changes nothing. Reports come with every heartbeat and are
 // nobody's decision, so they are not in the admin audit.
 func (s *Server) putReceipts(w http.ResponseWriter, c *call) error {
@@ -43,27 +45,7 @@ func (s *Server) putReceipts(w http.ResponseWriter, c *call) error {
 	if err := s.checkReport(ctx, c.actor, report); err != nil {
 		return err
 	}
-	err = s.store.Update(ctx, func(tx store.Tx) error {
-		err := tx.PutDaemon(ctx, store.Daemon{
-			ID: report.DaemonID, Name: report.Name, Version: report.Version, Labels: report.Labels, LastSeenAt: c.now,
-		})
-		if err != nil {
-			return fmt.Errorf("storing daemon %s: %w", report.DaemonID, err)
-		}
-		for _, r := range report.Zones {
-			err := tx.PutReceipt(ctx, store.Receipt{
-				DaemonID: report.DaemonID, ZoneID: r.ZoneID, State: r.State, Sequence: r.Sequence,
-				VersionID: r.PolicySetVersionID, ManifestSHA256: r.ManifestSHA256, BundleSHA256: r.BundleSHA256,
-				LoadedAt: r.LoadedAt.UTC(), Detail: shorten(r.Detail, maxDetail),
-				ServingSequence: r.ServingSequence, ServingVersionID: r.ServingVersionID, ReportedAt: c.now,
-			})
-			if err != nil {
-				return fmt.Errorf("storing the receipt of daemon %s for zone %s: %w", report.DaemonID, r.ZoneID, err)
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := s.fleet.report(ctx, c.actor, report, c.now); err != nil {
 		return err
 	}
 	for _, r := range report.Zones {
@@ -89,6 +71,9 @@ func (s *Server) checkReport(ctx context.Context, a actor, report *bundle.Receip
 		if name == "" || len(name) > maxDaemonText || len(value) > maxDaemonText {
 			return invalidBody("/labels", "has a label without a name or longer than %d bytes", maxDaemonText)
 		}
+	}
+	if err := checkStatus(report.Status); err != nil {
+		return err
 	}
 	seen := make(map[string]bool, len(report.Zones))
 	for i, r := range report.Zones {
@@ -124,6 +109,40 @@ func (s *Server) checkReport(ctx context.Context, a actor, report *bundle.Receip
 			return noZone(r.ZoneID)
 		}
 	}
+	return nil
+}
+
+// checkStatus accepts what a daemon can say of itself, and shortens its words.
+func checkStatus(s *bundle.DaemonStatus) error {
+	if s == nil {
+		return nil
+	}
+	for _, n := range []struct {
+		field string
+		value int64
+	}{
+		{"spool_records", s.SpoolRecords}, {"spool_bytes", s.SpoolBytes}, {"spool_max_bytes", s.SpoolMaxBytes}, {"audit_gaps", s.AuditGaps},
+	} {
+		if n.value < 0 {
+			return invalidBody("/status/"+n.field, "must not be negative")
+		}
+	}
+	for _, n := range []struct {
+		field string
+		value *float64
+		most  float64
+	}{
+		{"uptime_seconds", &s.UptimeSeconds, maxUptime}, {"window_seconds", &s.WindowSeconds, maxUptime}, {"decisions_per_second", &s.DecisionsPerSecond, maxRate},
+		{"latency_p50_seconds", s.LatencyP50Seconds, maxUptime}, {"latency_p99_seconds", s.LatencyP99Seconds, maxUptime}, {"cache_hit_share", s.CacheHitShare, 1},
+	} {
+		if n.value != nil && (math.IsNaN(*n.value) || *n.value < 0 || *n.value > n.most) {
+			return invalidBody("/status/"+n.field, "must be from 0 to %g", n.most)
+		}
+	}
+	if y := s.StartedAt.Year(); y < 1 || y > 9999 { // RFC 3339 cannot say it
+		return invalidBody("/status/started_at", "must be of the years 1 to 9999")
+	}
+	s.StartedAt, s.Detail = s.StartedAt.UTC(), shorten(s.Detail, maxDetail)
 	return nil
 }
 

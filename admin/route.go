@@ -66,6 +66,8 @@ type parameter struct {
 	name, description string
 	enum              []string
 	integer           bool
+	// repeated parameters may be there several times.
+	repeated bool
 }
 
 // paging are the parameters of every list.

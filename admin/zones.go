@@ -207,6 +207,9 @@ func settingsOf(settings *api.ZoneSettings) (json.RawMessage, error) {
 	if settings.RetentionBytes < 0 {
 		return nil, invalidBody("/settings/retention_bytes", "must not be negative")
 	}
+	if share := settings.LoadedShare; share != nil && !(*share > 0 && *share <= 1) {
+		return nil, invalidBody("/settings/loaded_share", "must be above 0 and at most 1, or null")
+	}
 	return json.Marshal(settings)
 }
 

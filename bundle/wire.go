@@ -47,14 +47,48 @@ const (
 	ReceiptFailed = "failed"
 )
 
-// ReceiptReport is the body of POST /v1/receipts: what a daemon has loaded.
-// The answer is 204.
+// ReceiptReport is the body of POST /v1/receipts: what a daemon has loaded, and
+// how it is. It is sent when something changes and with every heartbeat. The
+// answer is 204.
 type ReceiptReport struct {
 	DaemonID string            `json:"daemon_id"`
 	Name     string            `json:"name"`
 	Version  string            `json:"version"`
 	Labels   map[string]string `json:"labels,omitempty"`
 	Zones    []Receipt         `json:"zones"`
+	// Complete says that Zones has every zone of the daemon: what it reported for
+	// others before holds no more.
+	Complete bool `json:"complete,omitempty"`
+	// Status is nil from daemons that do not know it yet.
+	Status *DaemonStatus `json:"status,omitempty"`
+}
+
+// DaemonStatus is what a daemon says of itself. Rates and latencies are of the
+// last WindowSeconds.
+type DaemonStatus struct {
+	StartedAt     time.Time `json:"started_at"`
+	UptimeSeconds float64   `json:"uptime_seconds"`
+	// Ready is what its /readyz answers.
+	Ready bool `json:"ready"`
+	// AuditKept tells that the last audit record could be kept.
+	AuditKept bool `json:"audit_kept"`
+	// Detail says why it is not ready, or why audit cannot be kept; "" where neither holds.
+	Detail string `json:"detail,omitempty"`
+	// SpoolRecords wait in the audit spool for the control plane; SpoolBytes of
+	// at most SpoolMaxBytes are taken.
+	SpoolRecords  int64 `json:"spool_records"`
+	SpoolBytes    int64 `json:"spool_bytes"`
+	SpoolMaxBytes int64 `json:"spool_max_bytes"`
+	// AuditGaps counts the audit records that could not be kept since the start.
+	AuditGaps          int64   `json:"audit_gaps"`
+	WindowSeconds      float64 `json:"window_seconds"`
+	DecisionsPerSecond float64 `json:"decisions_per_second"`
+	// The latencies are from an input to its answer, durable record included;
+	// null where nothing was decided. They are upper bounds, at most an eighth too high.
+	LatencyP50Seconds *float64 `json:"latency_p50_seconds"`
+	LatencyP99Seconds *float64 `json:"latency_p99_seconds"`
+	// CacheHitShare is from 0 to 1, null where nothing was looked up.
+	CacheHitShare *float64 `json:"cache_hit_share"`
 }
 
 // Receipt is a daemon's state for one zone. A failed receipt has the wanted

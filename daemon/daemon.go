@@ -33,6 +33,7 @@ type Daemon struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
+	vitals  *vitals
 	tracer  trace.Tracer
 	up      *upstream
 	state   state
@@ -86,6 +87,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 		cfg: cfg, log: cfg.Logger, tracer: cfg.TracerProvider.Tracer("github.com/caracalai/caracald/daemon"),
 		up: newUpstream(&cfg), reportNow: make(chan struct{}, 1), cleanNow: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
+	d.vitals = newVitals(cfg.Now())
 	d.serving, d.stopServing = context.WithCancel(context.Background())
 	d.zones.Store(&map[string]*zone{})
 	for _, id := range cfg.Zones {
@@ -247,4 +249,5 @@ func (d *Daemon) checkReady() {
 	}
 	d.isReady.Store(true)
 	d.readyOnce.Do(func() { close(d.ready) })
+	d.reportSoon()
 }

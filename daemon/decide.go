@@ -113,7 +113,9 @@ func (d *Daemon) settle(out *deciding) *problem {
 	if out.zone != nil {
 		outcomes = out.zone.outcomes
 	}
-	d.metrics.decided(out.ctx, outcomes[outcome{out.Decision, out.EvaluationStatus}], time.Since(out.start))
+	took := time.Since(out.start)
+	d.vitals.decided(took)
+	d.metrics.decided(out.ctx, outcomes[outcome{out.Decision, out.EvaluationStatus}], took)
 	return nil
 }
 

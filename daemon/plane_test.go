@@ -34,6 +34,7 @@ type plane struct {
 	issued   map[string]bundle.Pointer
 	bundles  map[string][]byte
 	receipts map[string]bundle.Receipt // by zone, the last one of any daemon
+	report   bundle.ReceiptReport      // the last one
 	records  []audit.Record
 	offsets  map[string]uint64 // by daemon and epoch
 	chains   map[string][32]byte
@@ -43,6 +44,11 @@ type plane struct {
 	refuse func(r *http.Request) int
 	// zones, where set, are the only ones whose records the token may send.
 	zones map[string]bool
+	// old refuses what daemons of an older version did not send.
+	old bool
+	// taken answers that the daemon's id is another's.
+	taken          bool
+	refusedBatches int
 	// unknown, where set, is a zone whose receipts are refused.
 	unknown string
 }
@@ -236,6 +242,14 @@ func (p *plane) receipt(w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	switch {
+	case p.old && (report.Status != nil || report.Complete):
+		problem(w, http.StatusBadRequest, "invalid_body")
+		return
+	case p.taken:
+		problem(w, http.StatusForbidden, "daemon_taken")
+		return
+	}
 	for _, z := range report.Zones {
 		if z.ZoneID == p.unknown {
 			problem(w, http.StatusNotFound, "zone_not_found")
@@ -245,6 +259,7 @@ func (p *plane) receipt(w http.ResponseWriter, r *http.Request) {
 	for _, z := range report.Zones {
 		p.receipts[z.ZoneID] = z
 	}
+	p.report = report
 	p.touch()
 	w.WriteHeader(http.StatusNoContent)
 }
@@ -262,6 +277,12 @@ func (p *plane) batch(w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.taken {
+		p.refusedBatches++
+		p.touch()
+		problem(w, http.StatusForbidden, "daemon_taken")
+		return
+	}
 	for _, r := range b.Records {
 		if p.zones != nil && !p.zones[r.ZoneID] {
 			problem(w, http.StatusForbidden, "forbidden")

@@ -46,6 +46,10 @@ func (d *Daemon) report(ctx context.Context) {
 	}
 }
 
+// codeTaken is the admin side's code where this daemon's id belongs to another
+// token or certificate.
+const codeTaken = "daemon_taken"
+
 // sendReceipts reports all zones in one call. An admin side that refuses that
 // because of one of them is told of each by itself, so that one zone which it
 // does not know, or which the token does not reach, does not silence the others.
@@ -57,25 +61,35 @@ func (d *Daemon) sendReceipts(ctx context.Context) error {
 		}
 	}
 	slices.SortFunc(zones, func(a, b bundle.Receipt) int { return strings.Compare(a.ZoneID, b.ZoneID) })
-	err := d.postReceipts(ctx, zones)
+	err := d.postReceipts(ctx, zones, true)
 	var r *refusal
-	if !errors.As(err, &r) || r.status != http.StatusNotFound && r.status != http.StatusForbidden || len(zones) < 2 {
+	if !errors.As(err, &r) || r.Code == codeTaken || r.status != http.StatusNotFound && r.status != http.StatusForbidden || len(zones) < 2 {
 		return err
 	}
 	var refused []error
 	for i := range zones {
-		if err := d.postReceipts(ctx, zones[i:i+1]); err != nil {
+		if err := d.postReceipts(ctx, zones[i:i+1], false); err != nil {
 			refused = append(refused, fmt.Errorf("zone %s: %w", zones[i].ZoneID, err))
 		}
 	}
 	return errors.Join(refused...)
 }
 
-func (d *Daemon) postReceipts(ctx context.Context, zones []bundle.Receipt) error {
-	r := bundle.ReceiptReport{DaemonID: d.id, Name: d.cfg.Name, Version: d.cfg.Version, Labels: d.cfg.Labels, Zones: zones}
+// postReceipts makes one report; complete tells that it has all zones. An admin
+// side that is older than what daemons say of themselves refuses a field that it
+// does not know, and is told without.
+func (d *Daemon) postReceipts(ctx context.Context, zones []bundle.Receipt, complete bool) error {
+	r := bundle.ReceiptReport{
+		DaemonID: d.id, Name: d.cfg.Name, Version: d.cfg.Version, Labels: d.cfg.Labels, Zones: zones, Complete: complete, Status: d.status(),
+	}
 	if r.Zones == nil {
 		r.Zones = []bundle.Receipt{}
 	}
 	_, err := d.up.post(ctx, "/v1/receipts", 30*time.Second, r, nil)
+	var refused *refusal
+	if errors.As(err, &refused) && refused.status == http.StatusBadRequest {
+		r.Complete, r.Status = false, nil
+		_, err = d.up.post(ctx, "/v1/receipts", 30*time.Second, r, nil)
+	}
 	return err
 }

@@ -50,6 +50,7 @@ func (d *Daemon) recorded(out *decided, err error) *problem {
 	case err == nil:
 		if d.unkept.Load() && d.unkept.CompareAndSwap(true, false) {
 			d.log.Info("audit records are kept again")
+			d.reportSoon()
 		}
 		return nil
 	case errors.Is(err, audit.ErrSpoolFull):
@@ -65,6 +66,7 @@ func (d *Daemon) recorded(out *decided, err error) *problem {
 func (d *Daemon) notRecorded(zone, reason string, err error) *problem {
 	if d.unkept.CompareAndSwap(false, true) {
 		d.log.Error("audit records cannot be kept", "audit_mode", string(d.cfg.AuditMode), "zone", zone, "error", err)
+		d.reportSoon()
 	}
 	if d.cfg.AuditMode == AuditCount {
 		d.spool.NoteGap(zone, 1, reason)

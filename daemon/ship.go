@@ -84,7 +84,7 @@ func (d *Daemon) shipBatch(ctx context.Context, b *audit.EncodedBatch) (most int
 		// The admin side has other records at these offsets, or before them;
 		// sending these again changes nothing.
 		return most, d.decodeAndGiveUp(b, gapMismatch, err)
-	case r != nil && r.status == http.StatusForbidden:
+	case r != nil && r.status == http.StatusForbidden && r.Code != codeTaken:
 		return d.sortOut(b, err)
 	case err != nil:
 		return most, err

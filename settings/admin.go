@@ -18,6 +18,8 @@ type Admin struct {
 	TrustRoots          []string      `name:"trust-root" doc:"files of the trust root's versions, oldest first; required with bundle-key and pointer-key"`
 	PointerTTL          time.Duration `name:"pointer-ttl" doc:"how long a signed pointer is valid; it is renewed at half of it"`
 	HeartbeatTimeout    time.Duration `name:"heartbeat-timeout" doc:"age of a daemon's last report after which it counts as unreachable"`
+	LoadedShare         float64       `name:"loaded-share" doc:"share of a zone's reachable daemons that must have loaded an activated version, above 0 and at most 1; a zone's settings come first"`
+	ForgetDaemons       time.Duration `name:"forget-daemons" doc:"how long a daemon that reports nothing is remembered"`
 	MaintenanceInterval time.Duration `name:"maintenance-interval" doc:"time between runs of retention, renewal and clean-up"`
 	MaxWatchers         int           `name:"max-watchers" doc:"most long polls and audit tails open at once"`
 	LogLevel            string        `name:"log-level" doc:"debug, info, warn or error"`
@@ -32,6 +34,8 @@ func DefaultAdmin() Admin {
 		StorePoll:           time.Second,
 		PointerTTL:          24 * time.Hour,
 		HeartbeatTimeout:    time.Minute,
+		LoadedShare:         1,
+		ForgetDaemons:       7 * 24 * time.Hour,
 		MaintenanceInterval: time.Minute,
 		MaxWatchers:         20000,
 		LogLevel:            "info",

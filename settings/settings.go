@@ -81,6 +81,8 @@ func Bind[T any](flags *pflag.FlagSet, prefix string, defaults T) *Loader[T] {
 			flags.Int(name, d, usage)
 		case int64:
 			flags.Int64(name, d, usage)
+		case float64:
+			flags.Float64(name, d, usage)
 		case time.Duration:
 			flags.Duration(name, d, usage)
 		case []string:

@@ -34,7 +34,7 @@ type Zone struct {
 	UpdatedAt time.Time    `json:"updated_at"`
 }
 
-// ZoneSettings are the choices a zone makes about its audit.
+// ZoneSettings are the choices a zone makes about its audit and its activations.
 type ZoneSettings struct {
 	// AuditMask lists JSON pointers into the input that are masked in the audit.
 	AuditMask []string `json:"audit_mask"`
@@ -44,6 +44,9 @@ type ZoneSettings struct {
 	RetentionDays int `json:"retention_days"`
 	// RetentionBytes bounds the audit's size for the zone; 0 is unbounded.
 	RetentionBytes int64 `json:"retention_bytes"`
+	// LoadedShare is the share of the zone's reachable daemons that must have loaded an activated
+	// version for the activation to be loaded: above 0, at most 1. Null takes the control plane's.
+	LoadedShare *float64 `json:"loaded_share"`
 }
 
 // ZoneCreate is the body of POST /v1/zones. Slug is made from the name when absent.
@@ -333,6 +336,7 @@ type ActivationStatus struct {
 	Outbox            *Outbox      `json:"outbox"`
 	STS               STSStatus    `json:"sts"`
 	Daemons           DaemonCounts `json:"daemons"`
+	Rollout           Rollout      `json:"rollout"`
 }
 
 // Outbox is the state of the activation's way to the watchers: pending, then dispatched.
@@ -362,28 +366,6 @@ type DaemonCounts struct {
 	Loaded  int `json:"loaded"`
 	Failed  int `json:"failed"`
 	Lagging int `json:"lagging"`
-}
-
-// Daemon is one daemon as its receipts describe it.
-type Daemon struct {
-	ID         string            `json:"id"`
-	Name       string            `json:"name"`
-	Version    string            `json:"version"`
-	Labels     map[string]string `json:"labels"`
-	LastSeenAt time.Time         `json:"last_seen_at"`
-	Zones      []DaemonZone      `json:"zones"`
-}
-
-// DaemonZone is what one daemon reported for one zone.
-type DaemonZone struct {
-	ZoneID             string     `json:"zone_id"`
-	State              string     `json:"state"`
-	Sequence           int64      `json:"sequence"`
-	PolicySetVersionID *string    `json:"policy_set_version_id"`
-	ManifestSHA256     string     `json:"manifest_sha256"`
-	BundleSHA256       string     `json:"bundle_sha256"`
-	LoadedAt           *time.Time `json:"loaded_at"`
-	Detail             string     `json:"detail"`
 }
 
 // Event is one audit event. The *_json fields are JSON values, not strings of JSON.

@@ -120,15 +120,6 @@ func (c *Client) RevokeToken(ctx context.Context, id string) error {
 	return err
 }
 
-// Daemons lists the daemons that have reported; zone "" is every zone's.
-func (c *Client) Daemons(ctx context.Context, zone string, at Page) (api.Page[api.Daemon], error) {
-	p := "/v1/daemons"
-	if zone != "" {
-		p = path("v1", "zones", zone, "daemons")
-	}
-	return get[api.Page[api.Daemon]](ctx, c, p, at.query())
-}
-
 // Trust reads the trust roots, oldest first.
 func (c *Client) Trust(ctx context.Context) (bundle.TrustResponse, error) {
 	return get[bundle.TrustResponse](ctx, c, "/v1/trust", nil)

@@ -79,14 +79,20 @@ func (c *Client) ActivationStatus(ctx context.Context, zone, set, version, outbo
 	return get[api.ActivationStatus](ctx, c, path("v1", "zones", zone, "policy-sets", set, "activation-status"), q)
 }
 
-// statusPause is the time between two looks of WaitLoaded.
-const statusPause = 100 * time.Millisecond
+// statusPause and statusPauseMost are the time between two looks of WaitLoaded,
+// at first and in the end: a large fleet takes a while, and each look costs the
+// control plane something.
+const (
+	statusPause     = 100 * time.Millisecond
+	statusPauseMost = time.Second
+)
 
-// WaitLoaded waits until the daemons have loaded an activated version. seen, if
+// WaitLoaded waits until as many daemons as the zone wants have loaded an activated version. seen, if
 // not nil, is told every status. It fails when the version could not be loaded
 // or is active no more, and when ctx ends.
 func (c *Client) WaitLoaded(ctx context.Context, zone, set, version, outbox string, seen func(api.ActivationStatus)) (api.ActivationStatus, error) {
-	tick := time.NewTicker(statusPause)
+	pause := statusPause
+	tick := time.NewTimer(pause)
 	defer tick.Stop()
 	for {
 		st, err := c.ActivationStatus(ctx, zone, set, version, outbox)
@@ -108,6 +114,8 @@ func (c *Client) WaitLoaded(ctx context.Context, zone, set, version, outbox stri
 		case <-ctx.Done():
 			return st, fmt.Errorf("waiting for the daemons, which are %q: %w", st.PropagationStatus, ctx.Err())
 		case <-tick.C:
+			pause = min(pause*5/4, statusPauseMost)
+			tick.Reset(pause)
 		}
 	}
 }

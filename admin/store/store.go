@@ -87,9 +87,20 @@ type Reader interface {
 	Token(ctx context.Context, id string) (Token, error)
 	Tokens(ctx context.Context, limit int, after Cursor) ([]Token, error)
 
-	Daemons(ctx context.Context) ([]Daemon, error)
-	// Receipts lists what daemons reported for a zone; "" is every zone.
-	Receipts(ctx context.Context, zoneID string) ([]Receipt, error)
+	Daemon(ctx context.Context, id string) (Daemon, error)
+	// Daemons lists daemons by id.
+	Daemons(ctx context.Context, q DaemonQuery) ([]DaemonState, error)
+	// CountDaemons counts the daemons that match, by state and version; limit and cursor do not matter.
+	CountDaemons(ctx context.Context, q DaemonQuery) ([]DaemonCount, error)
+	// Receipts lists what daemons reported, by daemon, for a zone or, where that is "", for every zone. Of each daemon
+	// come at most so many (0: all), what failed first, then what is behind, then by zone.
+	Receipts(ctx context.Context, daemonIDs []string, zoneID string, each int) ([]WantedReceipt, error)
+	// StaleReceipts lists receipts that were stored more than so long before their daemon was seen last: it reports for the zone no more.
+	StaleReceipts(ctx context.Context, age time.Duration, limit int) ([]Receipt, error)
+	// Rollout counts the daemons that report for a zone, by class.
+	Rollout(ctx context.Context, q RolloutQuery) (map[string]int, error)
+	// RolloutReceipts lists receipts of some classes.
+	RolloutReceipts(ctx context.Context, q RolloutQuery, order RolloutOrder, limit int, classes ...string) ([]RolloutReceipt, error)
 
 	AdminEvents(ctx context.Context, q AdminEventQuery) ([]AdminEvent, error)
 	// Idempotent finds the stored answer for an actor's key.
@@ -133,9 +144,19 @@ type Tx interface {
 	RevokeToken(ctx context.Context, id string, at time.Time) error
 	TouchToken(ctx context.Context, id string, at time.Time) error
 
+	// PutDaemon replaces the daemon; when it was seen last never goes back, and when it was seen first stays.
 	PutDaemon(ctx context.Context, d Daemon) error
 	// PutReceipt replaces the daemon's receipt for the zone, unless that is newer.
 	PutReceipt(ctx context.Context, r Receipt) error
+	// DeleteReceipt removes a receipt, if it is there.
+	DeleteReceipt(ctx context.Context, daemonID, zoneID string) error
+	// SeeDaemons notes that daemons were seen, and their status. It tells how many were noted: one that is retired, or has
+	// another owner or digest, or was seen later, is not.
+	SeeDaemons(ctx context.Context, seen []Seen) (int64, error)
+	// RetireDaemon removes the daemon's receipts, owner and digest, and keeps that it was retired. A daemon that is retired already is ErrNotFound.
+	RetireDaemon(ctx context.Context, id string, at time.Time) error
+	// ForgetDaemons removes at most so many daemons, with their receipts, that were last seen before a time. It tells how many.
+	ForgetDaemons(ctx context.Context, before time.Time, limit int) (int64, error)
 
 	// AppendAdminEvent chains and inserts the event; ChainSeq and ChainHash are set by the store.
 	AppendAdminEvent(ctx context.Context, e AdminEvent) (AdminEvent, error)
@@ -271,25 +292,6 @@ type Token struct {
 	CreatedBy            string
 	ExpiresAt, RevokedAt *time.Time
 	LastUsedAt           *time.Time
-}
-
-type Daemon struct {
-	ID, Name, Version string
-	Labels            map[string]string
-	LastSeenAt        time.Time
-}
-
-// Receipt is a daemon's newest report for a zone.
-type Receipt struct {
-	DaemonID, ZoneID, State      string
-	Sequence                     int64
-	VersionID                    *string
-	ManifestSHA256, BundleSHA256 string
-	LoadedAt                     time.Time
-	Detail                       string
-	ServingSequence              int64
-	ServingVersionID             *string
-	ReportedAt                   time.Time
 }
 
 type AdminEvent struct {

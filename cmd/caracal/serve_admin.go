@@ -93,6 +93,8 @@ func serveAdmin(ctx context.Context, loaded *settings.Loaded[settings.Admin], lo
 		BootstrapToken:      set.Token,
 		PointerTTL:          set.PointerTTL,
 		HeartbeatTimeout:    set.HeartbeatTimeout,
+		LoadedShare:         set.LoadedShare,
+		ForgetDaemonsAfter:  set.ForgetDaemons,
 		MaintenanceInterval: set.MaintenanceInterval,
 		MaxWatchers:         set.MaxWatchers,
 		Metrics:             observed.Metrics,

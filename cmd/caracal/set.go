@@ -360,16 +360,23 @@ func (a *app) setActivate(use, about, example string, least int) *cobra.Command 
 	return cmd
 }
 
-// waitLoaded shows how many daemons have loaded a version until all have.
+// waitLoaded shows how many daemons have loaded a version until as many have as
+// the zone wants, and which have not where that does not come.
 func (a *app) waitLoaded(ctx context.Context, c *client.Client, zone, set string, done api.Activated, most time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	bar := a.progress(-1, "waiting for the daemons")
+	var last api.ActivationStatus
 	_, err := c.WaitLoaded(ctx, zone, set, done.VersionID, done.OutboxID, func(st api.ActivationStatus) {
-		bar.ChangeMax(max(1, st.Daemons.Total))
-		_ = bar.Set(st.Daemons.Loaded) // only a picture
+		last = st
+		bar.ChangeMax(max(1, st.Rollout.Wanted))
+		_ = bar.Set(min(st.Rollout.Loaded, max(1, st.Rollout.Wanted))) // only a picture
 	})
-	return errors.Join(err, bar.Finish())
+	err = errors.Join(err, bar.Finish())
+	if err != nil && !a.json {
+		err = errors.Join(err, a.printRollout(last.Rollout))
+	}
+	return err
 }
 
 func (a *app) setStatus() *cobra.Command {
@@ -389,8 +396,10 @@ func (a *app) setStatus() *cobra.Command {
 			return err
 		}
 		return a.show(st, func() error {
-			return a.fields("version id", st.VersionID, "active", strconv.FormatBool(st.Active), "state", st.PropagationStatus, "detail", st.STS.Detail,
-				"daemons", fmt.Sprintf("%d, of them %d loaded, %d failed, %d lagging", st.Daemons.Total, st.Daemons.Loaded, st.Daemons.Failed, st.Daemons.Lagging))
+			err := a.fields("version id", st.VersionID, "active", strconv.FormatBool(st.Active), "state", st.PropagationStatus, "detail", st.STS.Detail,
+				"daemons", fmt.Sprintf("%d, of them %d loaded, %d failed, %d lagging", st.Daemons.Total, st.Daemons.Loaded, st.Daemons.Failed, st.Daemons.Lagging),
+				"wanted", fmt.Sprintf("%d of %d reachable", st.Rollout.Wanted, st.Rollout.Reachable))
+			return errors.Join(err, a.printRollout(st.Rollout))
 		})
 	})
 	return cmd

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -79,34 +78,4 @@ func newTokenCommand(a *app) *cobra.Command {
 				})
 			}),
 		})
-}
-
-func newDaemonCommand(a *app) *cobra.Command {
-	list := &cobra.Command{Use: "list", Short: "List daemons and what they have loaded", Args: noArgs}
-	everywhere := list.Flags().Bool("all-zones", false, "of every zone")
-	list.RunE = a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
-		zone := ""
-		if !*everywhere {
-			var err error
-			if zone, err = a.zone(); err != nil {
-				return err
-			}
-		}
-		daemons, err := collect(client.All(ctx, func(ctx context.Context, at client.Page) (api.Page[api.Daemon], error) {
-			return c.Daemons(ctx, zone, at)
-		}))
-		if err != nil {
-			return err
-		}
-		return a.show(daemons, func() error {
-			var rows [][]string
-			for _, d := range daemons {
-				for _, z := range d.Zones {
-					rows = append(rows, []string{d.Name, d.ID, z.ZoneID, z.State, strconv.FormatInt(z.Sequence, 10), orDash(z.PolicySetVersionID), when(d.LastSeenAt), z.Detail})
-				}
-			}
-			return a.table([]string{"NAME", "ID", "ZONE", "STATE", "SEQUENCE", "VERSION ID", "LAST SEEN", "DETAIL"}, rows)
-		})
-	})
-	return group("daemon", "Daemons: who has loaded what", list)
 }

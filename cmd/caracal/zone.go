@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -105,6 +106,7 @@ type zoneFlags struct {
 	inputs string
 	days   int
 	bytes  int64
+	share  float64
 }
 
 func (f *zoneFlags) bind(cmd *cobra.Command) {
@@ -112,10 +114,11 @@ func (f *zoneFlags) bind(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.inputs, "audit-inputs", "kept", "whether the audit has inputs (kept) or only their hashes (hashed)")
 	cmd.Flags().IntVar(&f.days, "retention-days", 0, "remove audit events older than this; 0 keeps them")
 	cmd.Flags().Int64Var(&f.bytes, "retention-bytes", 0, "remove the oldest audit events beyond this size; 0 keeps them")
+	cmd.Flags().Float64Var(&f.share, "loaded-share", 0, "share of the reachable daemons that must have loaded an activated version, at most 1; 0 takes the control plane's")
 }
 
 func (f *zoneFlags) changed(cmd *cobra.Command) bool {
-	for _, name := range []string{"audit-mask", "audit-inputs", "retention-days", "retention-bytes"} {
+	for _, name := range []string{"audit-mask", "audit-inputs", "retention-days", "retention-bytes", "loaded-share"} {
 		if cmd.Flags().Changed(name) {
 			return true
 		}
@@ -138,6 +141,12 @@ func (f *zoneFlags) apply(cmd *cobra.Command, s api.ZoneSettings) *api.ZoneSetti
 	if set("retention-bytes") {
 		s.RetentionBytes = f.bytes
 	}
+	if set("loaded-share") {
+		s.LoadedShare = nil
+		if f.share != 0 {
+			s.LoadedShare = &f.share
+		}
+	}
 	if s.AuditMask == nil {
 		s.AuditMask = []string{}
 	}
@@ -146,6 +155,10 @@ func (f *zoneFlags) apply(cmd *cobra.Command, s api.ZoneSettings) *api.ZoneSetti
 
 func (a *app) showZone(z api.Zone) error {
 	return a.show(z, func() error {
-		return a.fields("zone", z.Name, "id", z.ID, "slug", z.Slug, "created", when(z.CreatedAt))
+		share := "the control plane's"
+		if z.Settings.LoadedShare != nil {
+			share = strconv.FormatFloat(*z.Settings.LoadedShare, 'g', -1, 64)
+		}
+		return a.fields("zone", z.Name, "id", z.ID, "slug", z.Slug, "loaded share", share, "created", when(z.CreatedAt))
 	})
 }

@@ -1,6 +1,6 @@
 -- What the role of the running store may do: read everything, add rows, and
 -- change only what the API changes. It removes nothing but answers kept for
--- repeated calls; retention and partitions go through functions.
+-- repeated calls, and daemons that are gone; retention and partitions go through functions.
 GRANT USAGE ON SCHEMA caracal TO @role;
 GRANT SELECT ON ALL TABLES IN SCHEMA caracal TO @role;
 GRANT INSERT ON zones, policies, policy_versions, policy_sets, bundles, set_versions, set_version_policies, pointers, activations,
@@ -12,7 +12,7 @@ GRANT UPDATE (sequence, policy_set_id, version_id, manifest_sha256, bundle_sha25
     activated_by, reason) ON pointers TO @role;
 GRANT UPDATE (attempts, last_error, dispatched_at) ON activations TO @role;
 GRANT UPDATE (revoked_at, last_used_at) ON tokens TO @role;
-GRANT UPDATE ON daemons, receipts TO @role;
+GRANT UPDATE, DELETE ON daemons, receipts TO @role;
 GRANT UPDATE (value) ON secrets TO @role;
 GRANT UPDATE (value) ON counters TO @role;
 GRANT UPDATE (next_offset, hash) ON streams TO @role;

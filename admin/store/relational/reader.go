@@ -3,7 +3,6 @@ package relational
 import (
 	"context"
 	"encoding/json"
-	"time"
 
 	"github.com/caracalai/caracald/admin/store"
 )
@@ -192,30 +191,6 @@ func (r *Reader) Tokens(ctx context.Context, limit int, after store.Cursor) ([]s
 	at, id := Position(after)
 	return Many(ctx, r.S, scanToken, `SELECT `+tokenColumns+` FROM tokens
 		WHERE (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?`, at, id, Bound(limit))
-}
-
-func (r *Reader) Daemons(ctx context.Context) ([]store.Daemon, error) {
-	return Many(ctx, r.S, func(r Row, d *store.Daemon) error {
-		var labels string
-		if err := r.Scan(&d.ID, &d.Name, &d.Version, &labels, Moment{&d.LastSeenAt}); err != nil {
-			return err
-		}
-		return json.Unmarshal([]byte(labels), &d.Labels)
-	}, `SELECT id, name, version, labels, last_seen_at FROM daemons ORDER BY name, id`)
-}
-
-func (r *Reader) Receipts(ctx context.Context, zoneID string) ([]store.Receipt, error) {
-	return Many(ctx, r.S, func(r Row, p *store.Receipt) error {
-		var loaded *time.Time
-		err := r.Scan(&p.DaemonID, &p.ZoneID, &p.State, Num(&p.Sequence), optionalText{&p.VersionID}, &p.ManifestSHA256, &p.BundleSHA256,
-			OptionalMoment{&loaded}, &p.Detail, Num(&p.ServingSequence), optionalText{&p.ServingVersionID}, Moment{&p.ReportedAt})
-		if loaded != nil {
-			p.LoadedAt = *loaded
-		}
-		return err
-	}, `SELECT daemon_id, zone_id, state, sequence, version_id, manifest_sha256, bundle_sha256, loaded_at, detail,
-			serving_sequence, serving_version_id, reported_at
-		FROM receipts WHERE zone_id = ? OR ? = '' ORDER BY zone_id, daemon_id`, zoneID, zoneID)
 }
 
 // AdminEventColumns are what ScanAdminEvent scans.

@@ -218,31 +218,6 @@ func (t *Tx) TouchToken(ctx context.Context, id string, at time.Time) error {
 	return t.change(ctx, store.ErrNotFound, `UPDATE tokens SET last_used_at = CASE WHEN last_used_at >= ? THEN last_used_at ELSE ? END WHERE id = ?`, Micros(at), Micros(at), id)
 }
 
-func (t *Tx) PutDaemon(ctx context.Context, d store.Daemon) error {
-	labels, err := json.Marshal(d.Labels)
-	if err != nil {
-		return err
-	}
-	return t.exec(ctx, `INSERT INTO daemons (id, name, version, labels, last_seen_at) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET name = excluded.name, version = excluded.version, labels = excluded.labels,
-			last_seen_at = CASE WHEN daemons.last_seen_at > excluded.last_seen_at THEN daemons.last_seen_at ELSE excluded.last_seen_at END`,
-		d.ID, d.Name, d.Version, string(labels), Micros(d.LastSeenAt))
-}
-
-func (t *Tx) PutReceipt(ctx context.Context, p store.Receipt) error {
-	var loaded *time.Time
-	if !p.LoadedAt.IsZero() {
-		loaded = &p.LoadedAt
-	}
-	return t.exec(ctx, `INSERT INTO receipts (zone_id, daemon_id, state, sequence, version_id, manifest_sha256, bundle_sha256, loaded_at, detail, serving_sequence, serving_version_id, reported_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (zone_id, daemon_id) DO UPDATE SET state = excluded.state, sequence = excluded.sequence, version_id = excluded.version_id,
-			manifest_sha256 = excluded.manifest_sha256, bundle_sha256 = excluded.bundle_sha256, loaded_at = excluded.loaded_at, detail = excluded.detail,
-			serving_sequence = excluded.serving_sequence, serving_version_id = excluded.serving_version_id, reported_at = excluded.reported_at
-		WHERE excluded.reported_at >= receipts.reported_at`,
-		p.ZoneID, p.DaemonID, p.State, p.Sequence, p.VersionID, p.ManifestSHA256, p.BundleSHA256, optional(loaded), p.Detail, p.ServingSequence, p.ServingVersionID, Micros(p.ReportedAt))
-}
-
 func (t *Tx) AppendAdminEvent(ctx context.Context, e store.AdminEvent) (store.AdminEvent, error) {
 	for _, text := range []*string{&e.ID, &e.RequestID, &e.ZoneID, &e.ActorID, &e.ActorName, &e.Action, &e.EntityType, &e.EntityID} {
 		*text = t.S.Text(*text) // so that the hash is of what is stored

@@ -50,53 +50,6 @@ func tokens(f *fixture) {
 	f.refused(store.ErrNotFound, func(tx store.Tx) error { return tx.TouchToken(f.ctx, newID(), start) })
 }
 
-func daemons(f *fixture) {
-	z := f.published("zone")
-	d := store.Daemon{ID: newID(), Name: "b", Version: "1", Labels: map[string]string{"region": "eu"}, LastSeenAt: after(5)}
-	other := store.Daemon{ID: newID(), Name: "a", Version: "1", Labels: map[string]string{}, LastSeenAt: start}
-	receipt := store.Receipt{
-		DaemonID: d.ID, ZoneID: z.zone, State: "loaded", Sequence: 3, VersionID: &z.first.ID, ManifestSHA256: z.first.ManifestSHA256,
-		BundleSHA256: z.first.BundleSHA256, LoadedAt: after(1), Detail: "fine", ServingSequence: 3, ServingVersionID: &z.first.ID, ReportedAt: after(5),
-	}
-	f.refused(store.ErrNotFound, func(tx store.Tx) error { return tx.PutReceipt(f.ctx, receipt) }) // an unknown daemon's
-	put := func(d store.Daemon, receipts ...store.Receipt) {
-		f.Helper()
-		f.update(func(tx store.Tx) error {
-			err := tx.PutDaemon(f.ctx, d)
-			for _, r := range receipts {
-				err = errors.Join(err, tx.PutReceipt(f.ctx, r))
-			}
-			return err
-		})
-	}
-	put(d, receipt)
-	empty := store.Receipt{DaemonID: other.ID, ZoneID: newID(), State: "not_loaded", Sequence: -1, ServingSequence: -1, ReportedAt: start}
-	put(other, empty)
-	list := func() []store.Daemon {
-		return read(f, func(r store.Reader) ([]store.Daemon, error) { return r.Daemons(f.ctx) })
-	}
-	f.same(list(), []store.Daemon{other, d}) // by name
-	receipts := func(zone string) []store.Receipt {
-		return read(f, func(r store.Reader) ([]store.Receipt, error) { return r.Receipts(f.ctx, zone) })
-	}
-	f.same(receipts(z.zone), []store.Receipt{receipt})
-	f.same(receipts(empty.ZoneID), []store.Receipt{empty})
-	f.same(len(receipts("")), 2)
-	f.same(len(receipts(newID())), 0)
-
-	receipt.State, receipt.Detail, receipt.Sequence, receipt.VersionID, receipt.ReportedAt = "failed", "no such bundle", 4, nil, after(6)
-	d.Version, d.LastSeenAt = "2", after(6)
-	put(d, receipt)
-	f.same(receipts(z.zone), []store.Receipt{receipt})
-	late := receipt
-	late.State, late.ReportedAt = "loaded", after(4)
-	older := d
-	older.LastSeenAt = after(4)
-	put(older, late) // came the long way round
-	f.same(receipts(z.zone), []store.Receipt{receipt})
-	f.same(list(), []store.Daemon{other, d})
-}
-
 func idempotent(f *fixture) {
 	a := store.IdempotentAnswer{ActorID: "me", Key: "k", RequestHash: []byte{1, 2}, StatusCode: 201, Body: []byte(`{"id":"x"}`), CreatedAt: after(10)}
 	put := func(a store.IdempotentAnswer) func(store.Tx) error {

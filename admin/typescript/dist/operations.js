@@ -65,7 +65,12 @@ function fill(template, values) {
 function queryString(query) {
     const params = new URLSearchParams();
     for (const [name, value] of Object.entries(query)) {
-        if (value !== undefined && value !== null && value !== "") {
+        if (Array.isArray(value)) {
+            for (const one of value) {
+                params.append(name, String(one));
+            }
+        }
+        else if (value !== undefined && value !== null && value !== "") {
             params.set(name, String(value));
         }
     }

@@ -10,7 +10,7 @@ export type { ListQuery, Page, PageQuery } from "./pages.js";
 export type { AdminAudit, AdminAuditFilter } from "./resources/admin-audit.js";
 export type { Audit, AuditFilter, ExportFormat } from "./resources/audit.js";
 export type { Bundles } from "./resources/bundles.js";
-export type { Daemons } from "./resources/daemons.js";
+export type { DaemonFilter, Daemons } from "./resources/daemons.js";
 export type { Keys } from "./resources/keys.js";
 export type { Policies } from "./resources/policies.js";
 export type { ActivateOptions, PolicySets, SimulateOneOptions, SimulateOptions } from "./resources/policy-sets.js";

@@ -95,6 +95,14 @@ export type WhoAmI = Schemas["WhoAmI"];
 export type Daemon = Schemas["Daemon"];
 /** What one daemon has reported for one zone. */
 export type DaemonZone = Schemas["DaemonZone"];
+/** What a daemon says of itself: readiness, spool, rates, latencies. */
+export type DaemonHealth = Schemas["DaemonHealth"];
+/** How many daemons there are, by state and version. */
+export type Fleet = Schemas["Fleet"];
+/** How an activation comes on among a zone's daemons, and who has not loaded it, and why. */
+export type Rollout = Schemas["Rollout"];
+/** A daemon that has not loaded a version, and why. */
+export type RolloutDaemon = Schemas["RolloutDaemon"];
 /** The trust roots, oldest first. */
 export type TrustResponse = Schemas["TrustResponse"];
 /** How the control plane is. */

@@ -126,7 +126,11 @@ function fill(template: string, values: Record<string, string>): string {
 function queryString(query: Record<string, unknown>): URLSearchParams {
   const params = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    if (value !== undefined && value !== null && value !== "") {
+    if (Array.isArray(value)) {
+      for (const one of value) {
+        params.append(name, String(one));
+      }
+    } else if (value !== undefined && value !== null && value !== "") {
       params.set(name, String(value));
     }
   }

@@ -236,6 +236,18 @@ describe("from a policy to its audit", () => {
     const [daemon] = await admin.daemons.list();
     assert.equal(daemon?.name, "dev");
     assert.deepEqual((await admin.daemons.list(zone)).map((d) => d.id), [daemon.id]);
+    const { id } = daemon;
+    await until("the daemon says that it is ready", async () => (await admin.daemons.get(id)).status?.ready === true);
+    assert.equal((await admin.daemons.get(id)).zones_total > 0, true);
+    for (const [filter, found] of /** @type {[import("@caracalai/admin").DaemonFilter, number][]} */ ([
+      [{ state: "unreachable" }, 0], [{ q: "DEV" }, 1], [{ q: "DEV", label: [] }, 1], [{ label: ["no=such"] }, 0], [{ label: ["no=such", "or=such"] }, 0],
+    ])) {
+      assert.equal((await admin.daemons.list(zone, filter)).length, found, JSON.stringify(filter));
+      assert.equal((await admin.daemons.fleet(null, filter)).daemons, found, JSON.stringify(filter));
+    }
+    await admin.daemons.retire(id);
+    await until("a daemon that is not gone is back", async () => (await admin.daemons.list()).length === 1);
+    await assert.rejects(admin.daemons.retire("nobody"), (error) => error instanceof AdminApiError && error.code === "daemon_not_found");
   });
 
   test("bundles and keys", async () => {

@@ -5,7 +5,7 @@ import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { api } from "../api.ts";
 import { Ago, Badge, Card, Cli, Empty, Field, Hash, Modal, Page, Problem, Table, word } from "../ui.tsx";
-import { useActive, useDaemons, useSets, useSetVersion, useSetVersions, useZone } from "../zone.ts";
+import { useActive, useSets, useSetVersion, useSetVersions, useZone } from "../zone.ts";
 
 export default function Activate() {
   const zone = useZone();
@@ -101,7 +101,8 @@ function Changes({ before, after }: { before: PolicySetVersion | undefined; afte
 function Propagation() {
   const zone = useZone();
   const active = useActive();
-  const daemons = useDaemons();
+  // The first daemons; a fleet may have ten thousand. Those that matter are in the status.
+  const daemons = useQuery({ queryKey: ["daemons", zone, "first"], queryFn: ({ signal }) => api.daemons.page(zone, { limit: 20 }, { signal }), refetchInterval: 2_000, select: (page) => page.items });
   const set = active.data?.policy_set_id, version = active.data?.policy_set_version_id;
   const status = useQuery({
     queryKey: ["status", zone, set, version], enabled: !!set && !!version,
@@ -112,9 +113,17 @@ function Propagation() {
   const s = status.data;
   return (
     <Card title="Propagation" aside={s && <Badge tone={s.propagation_status === "loaded" ? "good" : s.propagation_status === "failed" ? "bad" : "warn"}>{s.propagation_status.replaceAll("_", " ")}</Badge>}>
-      <p aria-live="polite">{s ? `${s.daemons.loaded} of ${s.daemons.total} daemons have loaded the governing version${s.daemons.failed ? `, ${s.daemons.failed} could not` : ""}.` : "Looking…"}</p>
+      <p aria-live="polite">{s ? `${s.daemons.loaded} of ${s.daemons.total} daemons have loaded the governing version${s.daemons.failed ? `, ${s.daemons.failed} could not` : ""}. ${s.rollout.wanted} of ${s.rollout.reachable} that report are wanted (${+(100 * s.rollout.loaded_share).toFixed(2)} %).` : "Looking…"}</p>
       {s?.sts.detail && <p className="muted">{s.sts.detail}</p>}
       <Problem error={status.error} />
+      {s && s.rollout.failing_total + s.rollout.lagging_total + s.rollout.unreachable_total > 0 && (
+        <Table label="Daemons that have not loaded it" head={["Daemon", "State", "Sequence", "Reason", "Since"]}>
+          {([["failing", "bad", s.rollout.failing, s.rollout.failing_total], ["lagging", "warn", s.rollout.lagging, s.rollout.lagging_total], ["unreachable", "bad", s.rollout.unreachable, s.rollout.unreachable_total]] as const).flatMap(([state, tone, list, total]) => [
+            ...list.map((d) => <tr key={d.id}><td>{d.name || d.id}</td><td><Badge tone={tone}>{state}</Badge></td><td>{d.sequence}</td><td className="wrap">{d.reason}</td><td><Ago at={d.since} /></td></tr>),
+            ...(total > list.length ? [<tr key={state}><td colSpan={5}><Link href={`/z/${zone}/fleet?state=${state}`}>{total - list.length} more are {state}</Link></td></tr>] : []),
+          ])}
+        </Table>
+      )}
       {daemons.data && daemons.data.length > 0 && (
         <Table label="Daemons" head={["Daemon", "State", "Sequence", "Loaded", "Last seen"]}>
           {daemons.data.map((d) => {

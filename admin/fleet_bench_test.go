@@ -1,0 +1,163 @@
+package admin_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caracalai/caracald/admin"
+	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/admin/store/sqlite"
+	"github.com/caracalai/caracald/bundle"
+)
+
+// A fleet of ten thousand daemons, each of ten of a thousand zones.
+const (
+	benchDaemons = 10_000
+	benchZones   = 1_000
+	benchEach    = 10
+)
+
+// benchFleet is a control plane that knows the fleet, with a hundred daemons
+// behind in each of ten zones, and the reports of all.
+func benchFleet(b *testing.B) (*admin.Server, [][]byte) {
+	b.Helper()
+	ctx := b.Context()
+	st, err := sqlite.Open(ctx, b.TempDir(), sqlite.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = st.Close() })
+	keys, err := admin.LoadOrCreateKeys(ctx, st, time.Now())
+	if err != nil {
+		b.Fatal(err)
+	}
+	update := func(f func(tx store.Tx) error) {
+		if err := st.Update(ctx, f); err != nil {
+			b.Fatal(err)
+		}
+	}
+	zone := func(i int) string { return fmt.Sprintf("z%04d", i%benchZones) }
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	update(func(tx store.Tx) error {
+		for i := range benchZones {
+			id := zone(i)
+			if err := tx.InsertZone(ctx, store.Zone{ID: id, Name: id, Slug: id, CreatedAt: now, UpdatedAt: now}); err != nil {
+				return err
+			}
+			for sequence := range int64(2) {
+				p := store.Pointer{ZoneID: id, Sequence: sequence, IssuedAt: now, ExpiresAt: now.Add(time.Hour), Since: now}
+				if err := tx.MovePointer(ctx, p, store.Activation{ID: newID(), ZoneID: id, Sequence: sequence, CreatedAt: now}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	server, err := admin.New(ctx, admin.Config{Store: st, Keys: keys, BootstrapToken: root, HeartbeatTimeout: time.Hour})
+	if err != nil {
+		b.Fatal(err)
+	}
+	background, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(background) }()
+	b.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	})
+	bodies := make([][]byte, benchDaemons)
+	for i := range bodies {
+		r := bundle.ReceiptReport{
+			DaemonID: fmt.Sprintf("daemon-%05d", i), Name: fmt.Sprintf("sts-node-%05d", i), Version: "1.0.0", Complete: true,
+			Labels: map[string]string{"region": fmt.Sprint("r", i%8), "rack": fmt.Sprint(i % 64)}, Status: well(),
+		}
+		for z := range benchEach {
+			sequence := int64(1)
+			if z == 0 && i%100 == 0 {
+				sequence = 0
+			}
+			r.Zones = append(r.Zones, bundle.Receipt{ZoneID: zone(i*benchEach + z), State: bundle.ReceiptLoaded, Sequence: sequence, LoadedAt: now, ServingSequence: sequence})
+		}
+		if bodies[i], err = json.Marshal(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return server, bodies
+}
+
+func benchCall(b *testing.B, s *admin.Server, method, path string, body []byte, status int) []byte {
+	req := httptest.NewRequest(method, path, strings.NewReader(string(body)))
+	req.Header.Set("Authorization", "Bearer "+root)
+	rec := httptest.NewRecorder()
+	s.Handler().ServeHTTP(rec, req)
+	if rec.Code != status {
+		b.Errorf("%s %s: %d %s", method, path, rec.Code, rec.Body)
+	}
+	return rec.Body.Bytes()
+}
+
+// reportAll sends every daemon's report from many callers at once.
+func reportAll(b *testing.B, s *admin.Server, bodies [][]byte) {
+	b.Helper()
+	start := time.Now()
+	inParallel(len(bodies), 64, func(i int) { benchCall(b, s, "POST", "/v1/receipts", bodies[i], 204) })
+	b.Logf("%d daemons reported for the first time in %v", len(bodies), time.Since(start))
+}
+
+func inParallel(n, callers int, f func(int)) {
+	var next atomic.Int64
+	done := make(chan struct{})
+	for range callers {
+		go func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+			done <- struct{}{}
+		}()
+	}
+	for range callers {
+		<-done
+	}
+}
+
+// BenchmarkHeartbeat is one daemon's report of ten zones that says nothing new,
+// of a fleet that reports one after another.
+func BenchmarkHeartbeat(b *testing.B) {
+	s, bodies := benchFleet(b)
+	reportAll(b, s, bodies)
+	b.ResetTimer()
+	inParallel(b.N, 64, func(i int) { benchCall(b, s, "POST", "/v1/receipts", bodies[i%len(bodies)], 204) })
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "reports/s")
+}
+
+// BenchmarkDaemons asks for lists of a fleet.
+func BenchmarkDaemons(b *testing.B) {
+	s, bodies := benchFleet(b)
+	reportAll(b, s, bodies)
+	for _, c := range []struct{ name, path string }{
+		{"page", "/v1/daemons?limit=200"},
+		{"page-of-50", "/v1/daemons?limit=50"},
+		{"lagging", "/v1/daemons?state=lagging&limit=200"},
+		{"failing-none", "/v1/daemons?state=failing&limit=200"},
+		{"label", "/v1/daemons?label=region%3Dr3&limit=200"},
+		{"search-none", "/v1/daemons?q=nobody&limit=200"},
+		{"zone", "/v1/zones/z0000/daemons?limit=200"},
+		{"fleet", "/v1/fleet"},
+		{"one", "/v1/daemons/daemon-05000"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			size := 0
+			for b.Loop() {
+				size = len(benchCall(b, s, "GET", c.path, nil, 200))
+			}
+			b.ReportMetric(float64(size), "answer-B")
+		})
+	}
+}

@@ -1,0 +1,11 @@
+-- +goose Up
+-- What is known of a daemon: who may report for it, what it says of itself, and
+-- whether it was retired. Null is what was not kept before.
+ALTER TABLE daemons ADD COLUMN first_seen_at BIGINT;
+ALTER TABLE daemons ADD COLUMN owner TEXT COLLATE "C";
+ALTER TABLE daemons ADD COLUMN digest TEXT COLLATE "C";
+ALTER TABLE daemons ADD COLUMN status TEXT COLLATE "C" NOT NULL DEFAULT 'null';
+ALTER TABLE daemons ADD COLUMN failing_since BIGINT;
+ALTER TABLE daemons ADD COLUMN retired_at BIGINT;
+ALTER TABLE receipts ADD COLUMN since BIGINT;
+CREATE INDEX receipts_daemon ON receipts (daemon_id, zone_id);
