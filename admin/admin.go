@@ -33,7 +33,9 @@ type Server struct {
 	sets    *compiledSets
 	work    workbench
 	trust   *bundle.Trust
-	handler http.Handler
+	// publisher is nil where there is no object store.
+	publisher *publisher
+	handler   http.Handler
 	// document is the OpenAPI document.
 	document []byte
 }
@@ -57,6 +59,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	if s.hub, err = newHub(ctx, cfg.Store, cfg.MaxWatchers, s.metrics); err != nil {
 		return nil, fmt.Errorf("reading the pointers: %w", err)
+	}
+	if cfg.BundleStore != nil {
+		s.publisher = newPublisher(s, cfg.BundleStore)
 	}
 	if s.document, err = OpenAPI(cfg.Version); err != nil {
 		return nil, fmt.Errorf("making the API's description: %w", err)

@@ -25,7 +25,8 @@ var errStoreClosed = errors.New("the store was closed")
 
 // Run does the work in the background until ctx ends, and then returns nil: it
 // follows the store, so that long polls and tails wake, dispatches
-// activations, renews pointers, and removes what is kept too long. What fails
+// activations, renews pointers, publishes bundles to the object store, and
+// removes what is kept too long. What fails
 // is logged and tried again. When it returns, requests that wait have been
 // told to end and no more may wait, so that http.Server.Shutdown is not held up.
 //
@@ -57,6 +58,9 @@ func (s *Server) Run(ctx context.Context) error {
 		s.every(ctx, min(s.cfg.MaintenanceInterval, s.cfg.PointerTTL/8), s.renewPointers, "renewing pointers")
 	})
 	work.Go(func() { s.every(ctx, s.cfg.MaintenanceInterval, s.maintain, "maintenance") })
+	if s.publisher != nil {
+		work.Go(func() { s.publisher.run(ctx) })
+	}
 	<-ctx.Done()
 	s.hub.stop()
 	work.Wait()

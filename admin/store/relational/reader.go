@@ -126,6 +126,11 @@ func (r *Reader) Bundle(ctx context.Context, sha256 string) (store.Bundle, error
 	}, `SELECT sha256, data, envelope FROM bundles WHERE sha256 = ?`, sha256)
 }
 
+func (r *Reader) Bundles(ctx context.Context, since time.Time) ([]string, error) {
+	return Many(ctx, r.S, ScanText,
+		`SELECT bundle_sha256 FROM set_versions WHERE created_at >= ? GROUP BY bundle_sha256 ORDER BY max(created_at) DESC, bundle_sha256`, Micros(since))
+}
+
 func (r *Reader) BundleZones(ctx context.Context, sha256 string) ([]string, error) {
 	return Many(ctx, r.S, ScanText,
 		`SELECT DISTINCT zone_id FROM set_versions WHERE bundle_sha256 = ? ORDER BY zone_id`, sha256)
