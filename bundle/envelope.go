@@ -215,6 +215,26 @@ func (t *Trust) VerifySignedPointer(raw SignedPointer, now time.Time) (Pointer, 
 	return p, s, expired
 }
 
+// ClaimedIssue is the time of issue that a pointer's envelope claims, which
+// nobody has verified: to say which pointer is not to be sent again. It is zero
+// where the envelope claims none.
+func ClaimedIssue(env json.RawMessage) time.Time {
+	var e struct {
+		Payload string `json:"payload"`
+	}
+	var p struct {
+		IssuedAt time.Time `json:"issued_at"`
+	}
+	if json.Unmarshal(env, &e) != nil {
+		return time.Time{}
+	}
+	payload, err := base64.StdEncoding.DecodeString(e.Payload)
+	if err != nil || json.Unmarshal(payload, &p) != nil {
+		return time.Time{}
+	}
+	return p.IssuedAt
+}
+
 func (s *Statement) validate() error {
 	switch {
 	case !hashPattern.MatchString(s.ManifestSHA256):

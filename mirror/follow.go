@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -180,32 +179,13 @@ func (m *Mirror) take(ctx context.Context, raw bundle.SignedPointer) bool {
 	if err != nil {
 		m.metrics.refusedPointers.Add(ctx, 1)
 		m.log.Error("a pointer was refused; daemons keep the one before", "zone", raw.ZoneID, "sequence", raw.Sequence, "error", err)
-		m.pointers.refuse(raw, claimedIssue(raw.Pointer), time.Now().Add(m.cfg.RetryMax))
+		m.pointers.refuse(raw, bundle.ClaimedIssue(raw.Pointer), time.Now().Add(m.cfg.RetryMax))
 		return false
 	}
 	if news {
 		m.filling.Go(func() { m.bring(ctx, raw.ZoneID) })
 	}
 	return news
-}
-
-// claimedIssue is the time of issue that an unverified envelope claims: what
-// keeps the control plane from sending it again at once.
-func claimedIssue(envelope json.RawMessage) time.Time {
-	var e struct {
-		Payload string `json:"payload"`
-	}
-	var p struct {
-		IssuedAt time.Time `json:"issued_at"`
-	}
-	if json.Unmarshal(envelope, &e) != nil {
-		return time.Time{}
-	}
-	payload, err := base64.StdEncoding.DecodeString(e.Payload)
-	if err != nil || json.Unmarshal(payload, &p) != nil {
-		return time.Time{}
-	}
-	return p.IssuedAt
 }
 
 // bring shows the accepted pointer of a zone to daemons, once its bundle is

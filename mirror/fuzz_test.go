@@ -68,7 +68,7 @@ func FuzzPointer(f *testing.F) {
 		if err == nil && p.ZoneID != id {
 			t.Fatalf("%s is taken for %q", data, id)
 		}
-		claimedIssue(p.Pointer)
+		bundle.ClaimedIssue(p.Pointer)
 	})
 }
 
