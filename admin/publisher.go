@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,6 +40,7 @@ type publisher struct {
 	// The rest belongs to run.
 	published map[string]bool
 	waiting   []string // newest first, what failed before at the end
+	failed    []string // in the pass that is under way
 	since     time.Time
 	checked   time.Time
 	// refused says why bundles could not be published when that was last tried.
@@ -97,10 +99,9 @@ func (p *publisher) pass(ctx context.Context) (first error) {
 	if err := p.look(ctx); err != nil {
 		return err
 	}
-	var failed []string
 	defer func() {
-		p.waiting = append(p.waiting, failed...)
-		p.count(0)
+		p.waiting, p.failed = append(p.waiting, p.failed...), nil
+		p.count()
 	}()
 	for len(p.waiting) > 0 && ctx.Err() == nil {
 		select {
@@ -127,13 +128,13 @@ func (p *publisher) pass(ctx context.Context) (first error) {
 				continue
 			}
 			away = away && !errors.Is(err, distribution.ErrConflict)
-			failed = append(failed, hash)
+			p.failed = append(p.failed, hash)
 			if first == nil {
 				first = err
 			}
 			p.say(hash, err)
 		}
-		p.count(len(failed))
+		p.count()
 		if away {
 			break
 		}
@@ -157,11 +158,11 @@ func (p *publisher) look(ctx context.Context) error {
 		return fmt.Errorf("listing the bundles: %w", err)
 	}
 	if again {
-		p.published, p.waiting, p.refused, p.checked = map[string]bool{}, nil, map[string]error{}, now
+		p.published, p.waiting, p.failed, p.refused, p.checked = map[string]bool{}, nil, nil, map[string]error{}, now
 	}
 	p.since = now.Add(-publishOverlap)
 	known := make(map[string]bool, len(p.waiting))
-	for _, hash := range p.waiting {
+	for _, hash := range slices.Concat(p.waiting, p.failed) {
 		known[hash] = true
 	}
 	var found []string
@@ -171,6 +172,7 @@ func (p *publisher) look(ctx context.Context) error {
 		}
 	}
 	p.waiting = append(found, p.waiting...)
+	p.count()
 	return nil
 }
 
@@ -208,15 +210,14 @@ func (p *publisher) say(hash string, err error) {
 	p.server.log.Warn("a bundle could not be published", "store", p.to.Name(), "bundle", hash, "error", err)
 }
 
-// count brings the gauges up to date; failed is how many bundles are to wait
-// again when the pass ends.
-func (p *publisher) count(failed int) {
+// count brings the gauges up to date.
+func (p *publisher) count() {
 	conflicts := int64(0)
 	for _, err := range p.refused {
 		if errors.Is(err, distribution.ErrConflict) {
 			conflicts++
 		}
 	}
-	p.server.metrics.unpublished.Store(int64(len(p.waiting) + failed))
+	p.server.metrics.unpublished.Store(int64(len(p.waiting) + len(p.failed)))
 	p.server.metrics.conflicts.Store(conflicts)
 }
