@@ -34,7 +34,9 @@ type Server struct {
 	sets    *compiledSets
 	work    workbench
 	trust   *bundle.Trust
-	handler http.Handler
+	// publisher is nil where there is no object store.
+	publisher *publisher
+	handler   http.Handler
 	// document is the OpenAPI document.
 	document []byte
 }
@@ -62,6 +64,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.fleet = newFleet(cfg.Store, cfg.Logger, s.now, cfg.HeartbeatTimeout, &s.hub.running)
 	if err := s.observeFleet(); err != nil {
 		return nil, fmt.Errorf("making the metrics: %w", err)
+	}
+	if cfg.BundleStore != nil {
+		s.publisher = newPublisher(s, cfg.BundleStore)
 	}
 	if s.document, err = OpenAPI(cfg.Version); err != nil {
 		return nil, fmt.Errorf("making the API's description: %w", err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caracalai/caracald/admin/store"
 	"github.com/caracalai/caracald/bundle"
+	"github.com/caracalai/caracald/distribution"
 	"github.com/caracalai/caracald/policy"
 )
 
@@ -24,6 +25,10 @@ type Config struct {
 	Store store.Store
 	// Keys sign bundles and pointers. Required; LoadOrCreateKeys makes them.
 	Keys Keys
+	// BundleStore is the object store that every bundle is published to, so that
+	// daemons can fetch it there; nil where there is none. The caller closes it,
+	// after Run has returned.
+	BundleStore *distribution.Store
 	// BootstrapToken is the secret of a built-in token with the admin role for
 	// every zone; "" where there is none. At least 16 characters.
 	BootstrapToken string

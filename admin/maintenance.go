@@ -25,7 +25,8 @@ var errStoreClosed = errors.New("the store was closed")
 
 // Run does the work in the background until ctx ends, and then returns nil: it
 // follows the store, so that long polls and tails wake, dispatches
-// activations, renews pointers, and removes what is kept too long. What fails
+// activations, renews pointers, publishes bundles to the object store, and
+// removes what is kept too long. What fails
 // is logged and tried again. When it returns, requests that wait have been
 // told to end and no more may wait, so that http.Server.Shutdown is not held up.
 //
@@ -58,6 +59,9 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	work.Go(func() { s.every(ctx, s.cfg.MaintenanceInterval, s.maintain, "maintenance") })
 	work.Go(func() { s.every(ctx, s.fleet.flushEvery(), s.fleet.flush, "storing heartbeats") })
+	if s.publisher != nil {
+		work.Go(func() { s.publisher.run(ctx) })
+	}
 	<-ctx.Done()
 	s.hub.stop()
 	work.Wait()

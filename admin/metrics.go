@@ -7,6 +7,8 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/caracalai/caracald/distribution"
 )
 
 // metrics are the control plane's own instruments; those of HTTP come from otelhttp.
@@ -22,8 +24,9 @@ type metrics struct {
 	duplicate metric.Int64Counter
 	holes     metric.Int64Counter
 	trimmed   metric.Int64Counter
-	// zones is observed.
-	zones atomic.Int64
+	publishes metric.Int64Counter
+	// These are observed.
+	zones, unpublished, conflicts atomic.Int64
 }
 
 func newMetrics(provider metric.MeterProvider) (*metrics, error) {
@@ -49,13 +52,19 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 	counter(&out.duplicate, "caracal.admin.audit.duplicates", "{record}", "Audit records that came in again and were skipped.")
 	counter(&out.holes, "caracal.admin.audit.holes", "{record}", "Audit records that never came in though later ones did.")
 	counter(&out.trimmed, "caracal.admin.audit.trimmed", "{record}", "Audit records that were removed by retention.")
-	_, err := m.Int64ObservableGauge("caracal.admin.zones", metric.WithUnit("{zone}"),
-		metric.WithDescription("Zones that have a pointer, archived ones included."),
-		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
-			o.Observe(out.zones.Load())
-			return nil
-		}))
-	if err := errors.Join(append(failures, err)...); err != nil {
+	counter(&out.publishes, "caracal.admin.bundle_store.publishes", "{bundle}", "Bundles that the object store was looked at for, by outcome: written, present, conflict or failed.")
+	gauge := func(of *atomic.Int64, name, unit, description string) {
+		_, err := m.Int64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description),
+			metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+				o.Observe(of.Load())
+				return nil
+			}))
+		failures = append(failures, err)
+	}
+	gauge(&out.zones, "caracal.admin.zones", "{zone}", "Zones that have a pointer, archived ones included.")
+	gauge(&out.unpublished, "caracal.admin.bundle_store.pending", "{bundle}", "Bundles that are not known to be in the object store yet.")
+	gauge(&out.conflicts, "caracal.admin.bundle_store.conflicts", "{bundle}", "Bundles under whose hash the object store has other bytes.")
+	if err := errors.Join(failures...); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -77,4 +86,18 @@ func (m *metrics) received(ctx context.Context, state string) {
 
 func (m *metrics) batch(ctx context.Context, outcome string) {
 	m.batches.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
+}
+
+// publish counts that the object store was looked at for a bundle.
+func (m *metrics) publish(ctx context.Context, written bool, err error) {
+	outcome := "present"
+	switch {
+	case errors.Is(err, distribution.ErrConflict):
+		outcome = "conflict"
+	case err != nil:
+		outcome = "failed"
+	case written:
+		outcome = "written"
+	}
+	m.publishes.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
 }

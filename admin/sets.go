@@ -16,7 +16,7 @@ func setRoutes() []route {
 		reads("/v1/zones/{zone}/policy-sets/{set}", "policy_set.get", "Read a policy set", anyone, nil, (*Server).getSet),
 		writes(http.MethodDelete, "/v1/zones/{zone}/policy-sets/{set}", "policy_set.delete", "Archive a policy set; if it governs the zone, everything is denied from then on", authors, http.StatusNoContent, (*Server).deleteSet),
 		reads("/v1/zones/{zone}/policy-sets/{set}/versions", "policy_set_version.list", "List a set's versions", anyone, paging, (*Server).listSetVersions),
-		writes(http.MethodPost, "/v1/zones/{zone}/policy-sets/{set}/versions", "policy_set_version.create", "Make an immutable, signed version of a set from policy versions", authors, http.StatusCreated, (*Server).createSetVersion),
+		writes(http.MethodPost, "/v1/zones/{zone}/policy-sets/{set}/versions", createSetVersion, "Make an immutable, signed version of a set from policy versions", authors, http.StatusCreated, (*Server).createSetVersion),
 		reads("/v1/zones/{zone}/policy-sets/{set}/versions/{version}", "policy_set_version.get", "Read a set version with its manifest and policies", anyone, nil, (*Server).getSetVersion),
 	}
 }

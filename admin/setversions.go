@@ -13,6 +13,9 @@ import (
 	"github.com/caracalai/caracald/policy"
 )
 
+// createSetVersion is the operation that makes a bundle.
+const createSetVersion = "policy_set_version.create"
+
 func (s *Server) listSetVersions(ctx context.Context, c *call) (api.Page[api.PolicySetVersion], error) {
 	var page api.Page[api.PolicySetVersion]
 	limit, after, err := c.page()

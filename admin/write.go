@@ -137,6 +137,9 @@ func (s *Server) perform(w http.ResponseWriter, c *call, m write) error {
 		return repeat(w, *kept)
 	}
 	s.metrics.wrote(ctx, m.id)
+	if m.id == createSetVersion {
+		s.publisher.wake()
+	}
 	if m.empty {
 		w.WriteHeader(m.status)
 		return nil

@@ -189,6 +189,52 @@ func (t *Trust) VerifyPointer(env json.RawMessage, now time.Time) (Pointer, erro
 	return p, nil
 }
 
+// VerifySignedPointer checks a pointer as it comes from a watch, with the
+// signature of its bundle: that it is of the zone it came as, and that the
+// signature is for the bundle it names. The statement is zero where the pointer
+// names no bundle. Errors are those of VerifyPointer and VerifyStatement, and
+// ErrHash; with ErrExpired alone both are given.
+func (t *Trust) VerifySignedPointer(raw SignedPointer, now time.Time) (Pointer, Statement, error) {
+	p, expired := t.VerifyPointer(raw.Pointer, now)
+	if expired != nil && !errors.Is(expired, ErrExpired) {
+		return Pointer{}, Statement{}, expired
+	}
+	if p.ZoneID != raw.ZoneID {
+		return Pointer{}, Statement{}, fmt.Errorf("%w: the pointer is of zone %q, not %q", ErrSignature, p.ZoneID, raw.ZoneID)
+	}
+	if p.PolicySetVersionID == nil {
+		return p, Statement{}, expired
+	}
+	s, err := t.VerifyStatement(raw.Bundle)
+	if err != nil {
+		return Pointer{}, Statement{}, err
+	}
+	if s.BundleSHA256 != p.BundleSHA256 || s.ManifestSHA256 != p.ManifestSHA256 || s.BundleSize != p.BundleSize {
+		return Pointer{}, Statement{}, fmt.Errorf("%w: the bundle's signature is for another bundle than the pointer names", ErrHash)
+	}
+	return p, s, expired
+}
+
+// ClaimedIssue is the time of issue that a pointer's envelope claims, which
+// nobody has verified: to say which pointer is not to be sent again. It is zero
+// where the envelope claims none.
+func ClaimedIssue(env json.RawMessage) time.Time {
+	var e struct {
+		Payload string `json:"payload"`
+	}
+	var p struct {
+		IssuedAt time.Time `json:"issued_at"`
+	}
+	if json.Unmarshal(env, &e) != nil {
+		return time.Time{}
+	}
+	payload, err := base64.StdEncoding.DecodeString(e.Payload)
+	if err != nil || json.Unmarshal(payload, &p) != nil {
+		return time.Time{}
+	}
+	return p.IssuedAt
+}
+
 func (s *Statement) validate() error {
 	switch {
 	case !hashPattern.MatchString(s.ManifestSHA256):

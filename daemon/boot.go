@@ -66,14 +66,12 @@ func (d *Daemon) boot(ctx context.Context, z *zone, f zoneFile) error {
 	if trust == nil {
 		return errNoTrust
 	}
-	p, err := trust.VerifyPointer(f.Pointer, d.cfg.Now())
+	raw := bundle.SignedPointer{ZoneID: z.id, Pointer: f.Pointer, Bundle: f.Bundle}
+	p, statement, err := trust.VerifySignedPointer(raw, d.cfg.Now())
 	if err != nil && !errors.Is(err, bundle.ErrExpired) {
 		return err
 	}
-	want, err := complete(trust, p, bundle.SignedPointer{ZoneID: z.id, Pointer: f.Pointer, Bundle: f.Bundle})
-	if err != nil {
-		return err
-	}
+	want := &signedPointer{pointer: p, statement: statement, raw: raw}
 	next, err := d.bootSnapshot(ctx, want)
 	if err != nil {
 		return err

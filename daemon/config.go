@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caracalai/caracald/audit"
+	"github.com/caracalai/caracald/distribution"
 	"github.com/caracalai/caracald/policy"
 )
 
@@ -51,6 +52,13 @@ type Config struct {
 	Token string
 	// AdminTLS is used for https URLs; nil trusts the system's authorities.
 	AdminTLS *tls.Config
+	// BundleSources are tried in order for each bundle; nil stands for the admin
+	// side among them, which is last where it is not listed. A source is trusted
+	// with nothing. The daemon closes them.
+	BundleSources []distribution.Source
+	// BundleTimeout is how long a source may take where there is another to try.
+	// Default distribution.DefaultTimeout, 10 s.
+	BundleTimeout time.Duration
 	// Zones are the ids of the zones to serve; empty serves every zone that the
 	// token reaches.
 	Zones []string
@@ -215,6 +223,7 @@ func (c *Config) prepare() error {
 		least    time.Duration
 	}{
 		{"Grace", &c.Grace, 24 * time.Hour, 0},
+		{"BundleTimeout", &c.BundleTimeout, distribution.DefaultTimeout, time.Millisecond},
 		{"WatchWait", &c.WatchWait, 30 * time.Second, time.Second},
 		{"Heartbeat", &c.Heartbeat, 15 * time.Second, 10 * time.Millisecond},
 		{"RetryMin", &c.RetryMin, 100 * time.Millisecond, time.Millisecond},

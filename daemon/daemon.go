@@ -25,6 +25,7 @@ import (
 	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/cache"
+	"github.com/caracalai/caracald/distribution"
 	"github.com/caracalai/caracald/policy"
 )
 
@@ -36,6 +37,7 @@ type Daemon struct {
 	vitals  *vitals
 	tracer  trace.Tracer
 	up      *upstream
+	fetcher *distribution.Fetcher
 	state   state
 	id      string
 	maskKey []byte
@@ -88,6 +90,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 		up: newUpstream(&cfg), reportNow: make(chan struct{}, 1), cleanNow: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
 	d.vitals = newVitals(cfg.Now())
+	d.fetcher = d.newFetcher()
 	d.serving, d.stopServing = context.WithCancel(context.Background())
 	d.zones.Store(&map[string]*zone{})
 	for _, id := range cfg.Zones {
@@ -194,6 +197,7 @@ func (d *Daemon) Close() error {
 	}
 	d.cache.Close()
 	d.up.client.CloseIdleConnections()
+	failed = append(failed, d.fetcher.Close())
 	return errors.Join(failed...)
 }
 

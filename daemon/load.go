@@ -127,7 +127,7 @@ func named(id *string) string {
 	return *id
 }
 
-// compile gets the bundle, from the state directory or the admin side, checks
+// compile gets the bundle, from the state directory or one of the sources, checks
 // it and compiles its policies.
 func (d *Daemon) compile(ctx context.Context, want *signedPointer) (*policy.Set, error) {
 	name := bundleName(want.statement.BundleSHA256)
@@ -142,7 +142,7 @@ func (d *Daemon) compile(ctx context.Context, want *signedPointer) (*policy.Set,
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			d.log.Error("a kept bundle cannot be read; it is fetched again", "error", err)
 		}
-		if data, err = d.fetch(ctx, want.statement); err != nil {
+		if data, err = d.fetcher.Fetch(ctx, want.statement.BundleSHA256, want.statement.BundleSize); err != nil {
 			return nil, fmt.Errorf("fetching the bundle: %w", err)
 		}
 	}
@@ -156,27 +156,6 @@ func (d *Daemon) compile(ctx context.Context, want *signedPointer) (*policy.Set,
 		}
 	}
 	return set, nil
-}
-
-// fetch gets a bundle from the admin side. An address that has other bytes
-// under its hash makes way for the next.
-func (d *Daemon) fetch(ctx context.Context, s bundle.Statement) (data []byte, err error) {
-	if most := bundle.DefaultLimits().MaxCompressed; s.BundleSize > most {
-		return nil, fmt.Errorf("%w: the bundle has %d bytes; at most %d are accepted", bundle.ErrLimit, s.BundleSize, most)
-	}
-	for range d.up.urls {
-		if data, err = d.up.get(ctx, "/v1/bundles/"+s.BundleSHA256, s.BundleSize); err != nil {
-			if transient(err) {
-				return nil, err
-			}
-		} else if got := bundle.SHA256Hex(data); got != s.BundleSHA256 {
-			err = fmt.Errorf("%w: the bundle's SHA-256 is %s, not %s", bundle.ErrHash, got, s.BundleSHA256)
-		} else {
-			return data, nil
-		}
-		d.up.rotate()
-	}
-	return nil, err
 }
 
 // unpack checks a bundle and compiles what is in it, which must be of the

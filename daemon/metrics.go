@@ -21,6 +21,7 @@ type metrics struct {
 	compiles      metric.Float64Histogram
 	loadFailures  metric.Int64Counter
 	watchFailures metric.Int64Counter
+	fetches       metric.Int64Counter
 	pointers      metric.Int64Counter
 	badPointers   metric.Int64Counter
 	shippedCount  metric.Int64Counter
@@ -48,6 +49,7 @@ func newMetrics(provider metric.MeterProvider) (*metrics, metric.Meter, error) {
 	counter(&out.decisions, "caracal.daemon.decisions", "{decision}", "Decisions answered, by zone, decision and evaluation status.")
 	counter(&out.refusals, "caracal.daemon.refusals", "{request}", "Requests refused without a decision, by code.")
 	counter(&out.loadFailures, "caracal.daemon.load_failures", "{load}", "Versions that could not be loaded, by zone.")
+	counter(&out.fetches, "caracal.daemon.bundle_fetches", "{fetch}", "Tries to fetch a bundle, by source and outcome: fetched, missing, wrong_bytes, timeout or failed.")
 	counter(&out.watchFailures, "caracal.daemon.watch_failures", "{poll}", "Long polls that failed.")
 	counter(&out.pointers, "caracal.daemon.pointers", "{pointer}", "New pointers taken in, by zone.")
 	counter(&out.badPointers, "caracal.daemon.pointers_refused", "{pointer}", "Pointers that could not be verified, by zone.")
@@ -163,6 +165,10 @@ func (m *metrics) pointerRefused(ctx context.Context, zone string) {
 
 func (m *metrics) loadFailed(ctx context.Context, zone string) {
 	m.loadFailures.Add(ctx, 1, metric.WithAttributes(attribute.String("zone", zone)))
+}
+
+func (m *metrics) fetched(ctx context.Context, source, outcome string) {
+	m.fetches.Add(ctx, 1, metric.WithAttributes(attribute.String("source", source), attribute.String("outcome", outcome)))
 }
 
 func (m *metrics) pointerSeen(ctx context.Context, zone string) {

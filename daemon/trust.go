@@ -169,28 +169,9 @@ func (d *Daemon) verifyNow(raw bundle.SignedPointer) (*signedPointer, error) {
 	if err := trust.CheckExpiry(now); err != nil {
 		return nil, fmt.Errorf("%w: %w", errTrustExpired, err)
 	}
-	p, err := trust.VerifyPointer(raw.Pointer, now)
+	p, statement, err := trust.VerifySignedPointer(raw, now)
 	if err != nil {
 		return nil, err
 	}
-	return complete(trust, p, raw)
-}
-
-// complete checks that a verified pointer is for the zone that it came as, and
-// that the bundle's signature is for the bundle that it names.
-func complete(trust *bundle.Trust, p bundle.Pointer, raw bundle.SignedPointer) (*signedPointer, error) {
-	if p.ZoneID != raw.ZoneID {
-		return nil, fmt.Errorf("%w: the pointer is of zone %q, not %q", bundle.ErrSignature, p.ZoneID, raw.ZoneID)
-	}
-	if p.PolicySetVersionID == nil {
-		return &signedPointer{pointer: p, raw: raw}, nil
-	}
-	s, err := trust.VerifyStatement(raw.Bundle)
-	if err != nil {
-		return nil, err
-	}
-	if s.BundleSHA256 != p.BundleSHA256 || s.ManifestSHA256 != p.ManifestSHA256 || s.BundleSize != p.BundleSize {
-		return nil, fmt.Errorf("%w: the bundle's signature is for another bundle than the pointer names", bundle.ErrHash)
-	}
-	return &signedPointer{pointer: p, statement: s, raw: raw}, nil
+	return &signedPointer{pointer: p, statement: statement, raw: raw}, nil
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/caracalai/caracald/distribution"
 )
 
 // upstream is the admin side: several addresses, of which one is used until it fails.
@@ -56,6 +58,9 @@ func (r *refusal) Error() string {
 
 // transient tells whether an error may go away by itself.
 func transient(err error) bool {
+	if errors.Is(err, distribution.ErrUnavailable) {
+		return true
+	}
 	var r *refusal
 	if errors.As(err, &r) {
 		return r.status >= 500 || r.status == http.StatusTooManyRequests || r.status == http.StatusRequestTimeout ||
@@ -64,6 +69,9 @@ func transient(err error) bool {
 	var network *networkError
 	return errors.As(err, &network)
 }
+
+// errTooLong is matched when an answer has more bytes than it may.
+var errTooLong = errors.New("the answer is too long")
 
 // networkError is that no answer came.
 type networkError struct{ err error }
@@ -102,7 +110,7 @@ func (u *upstream) call(ctx context.Context, method, path, contentType string, b
 		return 0, nil, &networkError{fmt.Errorf("%s %s: %w", method, url+path, err)}
 	}
 	if int64(len(answer)) > most {
-		return 0, nil, fmt.Errorf("%s %s: the answer has more than %d bytes", method, url+path, most)
+		return 0, nil, fmt.Errorf("%s %s: %w: it has more than %d bytes", method, url+path, errTooLong, most)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		r := &refusal{status: resp.StatusCode}

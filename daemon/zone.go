@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"sync"
 	"sync/atomic"
@@ -90,7 +89,7 @@ func sameVersion(a, b bundle.Pointer) bool {
 // asked for again. It tells whether that is news, and whether the pointer came
 // though it was not asked for.
 func (z *zone) refuse(raw bundle.SignedPointer, cause error, now, until time.Time) (news, unasked bool) {
-	r := &refused{held: bundle.Held{Sequence: max(0, raw.Sequence), IssuedAt: claimedIssue(raw.Pointer)}, detail: cause.Error(), until: until}
+	r := &refused{held: bundle.Held{Sequence: max(0, raw.Sequence), IssuedAt: bundle.ClaimedIssue(raw.Pointer)}, detail: cause.Error(), until: until}
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	before := z.refused
@@ -111,24 +110,6 @@ func (z *zone) settle(asked time.Time) bool {
 	}
 	z.refused = nil
 	return true
-}
-
-// claimedIssue is the time of issue that an unverified envelope claims.
-func claimedIssue(envelope json.RawMessage) time.Time {
-	var e struct {
-		Payload string `json:"payload"`
-	}
-	var p struct {
-		IssuedAt time.Time `json:"issued_at"`
-	}
-	if json.Unmarshal(envelope, &e) != nil {
-		return time.Time{}
-	}
-	payload, err := base64.StdEncoding.DecodeString(e.Payload)
-	if err != nil || json.Unmarshal(payload, &p) != nil {
-		return time.Time{}
-	}
-	return p.IssuedAt
 }
 
 // goal is the pointer to load, and the highest sequence seen.

@@ -16,6 +16,7 @@ type Admin struct {
 	BundleKey           string        `name:"bundle-key" doc:"PEM file of the key that signs bundles; kept in the store when empty"`
 	PointerKey          string        `name:"pointer-key" doc:"PEM file of the key that signs pointers; kept in the store when empty"`
 	TrustRoots          []string      `name:"trust-root" doc:"files of the trust root's versions, oldest first; required with bundle-key and pointer-key"`
+	BundleStore         string        `name:"bundle-store" doc:"URL of an object store to publish every bundle to: s3://bucket, gs://bucket, azblob://container or file:///directory; none when empty" secret:"true"`
 	PointerTTL          time.Duration `name:"pointer-ttl" doc:"how long a signed pointer is valid; it is renewed at half of it"`
 	HeartbeatTimeout    time.Duration `name:"heartbeat-timeout" doc:"age of a daemon's last report after which it counts as unreachable"`
 	LoadedShare         float64       `name:"loaded-share" doc:"share of a zone's reachable daemons that must have loaded an activated version, above 0 and at most 1; a zone's settings come first"`

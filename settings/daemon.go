@@ -10,6 +10,8 @@ type Daemon struct {
 	AdminCA         string            `name:"admin-ca" doc:"PEM file of the authorities to trust for the admin side's TLS; empty for the system's"`
 	ClientCert      string            `name:"client-cert" doc:"PEM file of the client certificate for mTLS with the admin side"`
 	ClientKey       string            `name:"client-key" doc:"PEM file of its key"`
+	BundleSources   []string          `name:"bundle-source" doc:"URLs to fetch bundles from, tried in order: https://host/path for a web server or CDN, s3://bucket, gs://bucket, azblob://container or file:///directory for an object store, and admin for the admin side, which is last when it is not listed" secret:"true"`
+	BundleTimeout   time.Duration     `name:"bundle-timeout" doc:"how long a bundle source may take before the next is tried"`
 	Zones           []string          `name:"zone" doc:"zone ids to serve; empty for every zone the token reaches"`
 	TrustRoot       string            `name:"trust-root" doc:"file with the trust root (TUF root metadata) that this daemon is pinned to"`
 	TrustRootSHA256 string            `name:"trust-root-sha256" doc:"SHA-256 of the trust root to accept from the admin side, instead of trust-root"`
@@ -38,6 +40,7 @@ type Daemon struct {
 func DefaultDaemon() Daemon {
 	return Daemon{
 		AdminURLs:       []string{"http://127.0.0.1:3000"},
+		BundleTimeout:   10 * time.Second,
 		StateDir:        "caracald-state",
 		DecideAddr:      "127.0.0.1:8181",
 		AuditMode:       "refuse",

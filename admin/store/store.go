@@ -73,6 +73,9 @@ type Reader interface {
 
 	// Bundle returns the compressed bundle and its signature envelope.
 	Bundle(ctx context.Context, sha256 string) (Bundle, error)
+	// Bundles lists the hashes of the bundles of all set versions made at or after a time, archived ones included, those of
+	// the newest versions first, each once; the zero time lists every bundle.
+	Bundles(ctx context.Context, since time.Time) ([]string, error)
 	// BundleZones lists the zones whose set versions name the bundle.
 	BundleZones(ctx context.Context, sha256 string) ([]string, error)
 

@@ -163,7 +163,7 @@ var refusal = regexp.MustCompile(`refuse\((?:fast)?http\.Status[A-Za-z]+, "([a-z
 // Every error code that the code can answer is explained, and no other.
 func TestDocsErrorCodes(t *testing.T) {
 	codes := map[string]bool{}
-	for _, pattern := range []string{"../../admin/*.go", "../../daemon/*.go"} {
+	for _, pattern := range []string{"../../admin/*.go", "../../daemon/*.go", "../../mirror/*.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -22,12 +22,13 @@ func deps(t *testing.T, pkg string) []string {
 // Who may import whom, as docs/architecture.md says.
 func TestImports(t *testing.T) {
 	ours := map[string][]string{
-		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "audit": {}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {}, "admin/console": {},
+		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "distribution": {"bundle"}, "distribution/drivers": {}, "audit": {}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {}, "admin/console": {},
 		"admin/store/relational": {"admin/store"}, "admin/store/transfer": {"admin/store", "admin/store/relational"},
-		"daemon":        {"policy", "policy/engine", "bundle", "audit", "cache"},
+		"daemon":        {"policy", "policy/engine", "bundle", "distribution", "audit", "cache"},
+		"mirror":        {"bundle", "distribution"},
 		"daemon/client": {},
 		"admin/api":     {"policy", "policy/engine"},
-		"admin":         {"policy", "policy/engine", "bundle", "audit", "admin/api", "admin/store", "admin/console"},
+		"admin":         {"policy", "policy/engine", "bundle", "distribution", "audit", "admin/api", "admin/store", "admin/console"},
 		"admin/client":  {"policy", "policy/engine", "bundle", "admin/api"},
 	}
 	for pkg, allowed := range ours {
@@ -38,9 +39,18 @@ func TestImports(t *testing.T) {
 			}
 		}
 	}
+	for _, pkg := range []string{"distribution", "daemon", "mirror"} { // which stores there are is the choice of who links them
+		for _, dep := range deps(t, pkg) {
+			if strings.HasPrefix(dep, "gocloud.dev/blob/") && dep != "gocloud.dev/blob/driver" {
+				t.Errorf("%s is linked with %s", pkg, dep)
+			}
+		}
+	}
 	for _, dep := range deps(t, "cmd/caracald") {
-		if strings.Contains(dep, "sqlite") || strings.Contains(dep, "pgx") || strings.HasPrefix(dep, module+"admin") {
-			t.Errorf("caracald is linked with %s", dep)
+		for _, foreign := range []string{"sqlite", "pgx", module + "admin", module + "mirror", module + "distribution/drivers", "aws-sdk", "cloud.google.com", "azure-sdk", "Azure/azure"} {
+			if strings.Contains(dep, foreign) {
+				t.Errorf("caracald is linked with %s", dep)
+			}
 		}
 	}
 }

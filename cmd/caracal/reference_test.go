@@ -145,7 +145,7 @@ func writeFlags(b *strings.Builder, flags *pflag.FlagSet) {
 
 func configurationReference() string {
 	var b strings.Builder
-	frontMatter(&b, "Configuration", "Every setting of the control plane and of the daemon, made from the code.")
+	frontMatter(&b, "Configuration", "Every setting of the control plane, the mirror and the daemon, made from the code.")
 	b.WriteString(`A setting is taken from its flag, else from its environment variable, else from the YAML file that
 ` + "`--config`" + ` names, else it has its default. Durations are written as in ` + "`90s`, `5m` or `2h30m`" + `. Lists are
 written with commas in variables, and as lists in the file.
@@ -155,7 +155,8 @@ written with commas in variables, and as lists in the file.
 		title, prefix string
 		defaults      any
 	}{
-		{"caracald", "CARACALD", settings.DefaultDaemon()}, {"caracal admin", "CARACAL_ADMIN", settings.DefaultAdmin()}, {"caracal dev", "CARACAL_DEV", settings.DefaultDev()},
+		{"caracald", "CARACALD", settings.DefaultDaemon()}, {"caracal admin", "CARACAL_ADMIN", settings.DefaultAdmin()}, {"caracal mirror", "CARACAL_MIRROR", settings.DefaultMirror()},
+		{"caracal dev", "CARACAL_DEV", settings.DefaultDev()},
 	} {
 		fmt.Fprintf(&b, "## %s\n\n| Flag | Variable | Key | Default | Meaning |\n|---|---|---|---|---|\n", one.title)
 		v := reflect.ValueOf(one.defaults)

@@ -91,7 +91,7 @@ Start with 'caracal dev', then source the env file that it writes.`,
 			root.AddCommand(c)
 		}
 	}
-	add("serve", newDevCommand(), newAdminCommand(a), newWebCommand(a))
+	add("serve", newDevCommand(), newAdminCommand(a), newMirrorCommand(), newWebCommand(a))
 	add("api", newZoneCommand(a), newPolicyCommand(a), newSetCommand(a), newAuditCommand(a), newTokenCommand(a), newDaemonCommand(a))
 	add("local", newDecideCommand(a), newBundleCommand(a), newKeyCommand(a), newBenchCommand(a))
 	root.AddCommand(&cobra.Command{

@@ -23,6 +23,8 @@ import (
 	"github.com/caracalai/caracald/admin"
 	"github.com/caracalai/caracald/admin/store"
 	"github.com/caracalai/caracald/bundle"
+	"github.com/caracalai/caracald/distribution"
+	_ "github.com/caracalai/caracald/distribution/drivers" // the stores of --bundle-store and --bundle-source
 	"github.com/caracalai/caracald/settings"
 	"github.com/caracalai/caracald/telemetry"
 )
@@ -87,9 +89,17 @@ func serveAdmin(ctx context.Context, loaded *settings.Loaded[settings.Admin], lo
 	if err != nil {
 		return err
 	}
+	var bundles *distribution.Store
+	if set.BundleStore != "" {
+		if bundles, err = distribution.OpenStore(ctx, set.BundleStore); err != nil {
+			return loaded.Invalid("bundle-store", err)
+		}
+		defer func() { err = errors.Join(err, bundles.Close()) }()
+	}
 	server, err := admin.New(ctx, admin.Config{
 		Store:               st,
 		Keys:                keys,
+		BundleStore:         bundles,
 		BootstrapToken:      set.Token,
 		PointerTTL:          set.PointerTTL,
 		HeartbeatTimeout:    set.HeartbeatTimeout,
@@ -111,12 +121,15 @@ func serveAdmin(ctx context.Context, loaded *settings.Loaded[settings.Admin], lo
 		return loaded.Invalid("admin-addr", err)
 	}
 	log.Info("the admin API is served", "address", listener.Addr().String(), "data", set.DataDir)
-	return runAdmin(ctx, server, listener, secure)
+	return serve(ctx, server, listener, secure)
 }
 
-// runAdmin serves a control plane on a listener until ctx ends, and then lets
-// the calls under way finish.
-func runAdmin(ctx context.Context, server *admin.Server, listener net.Listener, secure *tls.Config) error {
+// serve serves a control plane or a mirror on a listener until ctx ends, and
+// then lets the calls under way finish.
+func serve(ctx context.Context, server interface {
+	Handler() http.Handler
+	Run(ctx context.Context) error
+}, listener net.Listener, secure *tls.Config) error {
 	// Long polls and tails end with the base context, so that a stop needs not wait for them.
 	base, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
@@ -134,7 +147,7 @@ func runAdmin(ctx context.Context, server *admin.Server, listener net.Listener, 
 	g.Go(func() error { return server.Run(ctx) })
 	g.Go(func() error {
 		if err := h.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serving the admin API: %w", err)
+			return fmt.Errorf("serving %s: %w", listener.Addr(), err)
 		}
 		return nil
 	})
@@ -144,7 +157,7 @@ func runAdmin(ctx context.Context, server *admin.Server, listener net.Listener, 
 		stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := h.Shutdown(stop); err != nil {
-			return errors.Join(fmt.Errorf("stopping the admin API: %w", err), h.Close())
+			return errors.Join(fmt.Errorf("stopping to serve %s: %w", listener.Addr(), err), h.Close())
 		}
 		return nil
 	})

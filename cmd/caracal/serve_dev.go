@@ -97,7 +97,7 @@ func serveDev(ctx context.Context, loaded *settings.Loaded[settings.Dev], log *s
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()
 	var g errgroup.Group
-	g.Go(func() error { return runAdmin(adminCtx, server, listener, nil) })
+	g.Go(func() error { return serve(adminCtx, server, listener, nil) })
 	err = func() error {
 		c, err := client.New("http://"+listener.Addr().String(), set.Token)
 		if err != nil {

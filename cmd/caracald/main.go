@@ -19,6 +19,7 @@ import (
 
 	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/daemon"
+	"github.com/caracalai/caracald/distribution"
 	"github.com/caracalai/caracald/policy"
 	"github.com/caracalai/caracald/settings"
 	"github.com/caracalai/caracald/telemetry"
@@ -111,6 +112,9 @@ func serve(ctx context.Context, loaded *settings.Loaded[settings.Daemon], errs i
 	}
 	cfg.Logger, cfg.Metrics = log, observed.Metrics
 	cfg.MeterProvider, cfg.TracerProvider = observed.Meters, observed.Tracers
+	if cfg.BundleSources, err = sources(ctx, loaded); err != nil {
+		return err
+	}
 	d, err := daemon.New(cfg)
 	if err != nil {
 		return err
@@ -118,11 +122,28 @@ func serve(ctx context.Context, loaded *settings.Loaded[settings.Daemon], errs i
 	return d.Run(ctx)
 }
 
+// sources opens the bundle sources; nil stands for the admin side.
+func sources(ctx context.Context, loaded *settings.Loaded[settings.Daemon]) ([]distribution.Source, error) {
+	var list []distribution.Source
+	for _, text := range loaded.Settings.BundleSources {
+		if text == "admin" {
+			list = append(list, nil)
+			continue
+		}
+		source, err := distribution.Open(ctx, text)
+		if err != nil {
+			return nil, loaded.Invalid("bundle-source", err)
+		}
+		list = append(list, source)
+	}
+	return list, nil
+}
+
 // config turns settings into what the daemon takes. Errors name the setting.
 func config(loaded *settings.Loaded[settings.Daemon]) (daemon.Config, error) {
 	set := loaded.Settings
 	cfg := daemon.Config{
-		AdminURLs: set.AdminURLs, Token: set.Token, Zones: set.Zones, TrustRootSHA256: set.TrustRootSHA256, StateDir: set.StateDir,
+		AdminURLs: set.AdminURLs, Token: set.Token, Zones: set.Zones, BundleTimeout: set.BundleTimeout, TrustRootSHA256: set.TrustRootSHA256, StateDir: set.StateDir,
 		DecideAddr: set.DecideAddr, DecideSocket: set.DecideSocket, DecideTokens: set.DecideTokens,
 		AuditMode: daemon.AuditMode(set.AuditMode), SpoolMaxBytes: set.SpoolMaxBytes, Lost: daemon.LostMode(set.AdminLost), Grace: set.Grace,
 		CacheBytes: set.CacheBytes, MaxInputBytes: set.MaxInputBytes, Limits: policy.Limits{Timeout: set.EvalTimeout, MaxMemory: set.EvalMemory},

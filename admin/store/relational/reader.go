@@ -3,6 +3,7 @@ package relational
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/caracalai/caracald/admin/store"
 )
@@ -123,6 +124,11 @@ func (r *Reader) Bundle(ctx context.Context, sha256 string) (store.Bundle, error
 	return One(ctx, r.S, func(r Row, b *store.Bundle) error {
 		return r.Scan(&b.SHA256, &b.Data, raw{&b.Envelope})
 	}, `SELECT sha256, data, envelope FROM bundles WHERE sha256 = ?`, sha256)
+}
+
+func (r *Reader) Bundles(ctx context.Context, since time.Time) ([]string, error) {
+	return Many(ctx, r.S, ScanText,
+		`SELECT bundle_sha256 FROM set_versions WHERE created_at >= ? GROUP BY bundle_sha256 ORDER BY max(created_at) DESC, bundle_sha256`, Micros(since))
 }
 
 func (r *Reader) BundleZones(ctx context.Context, sha256 string) ([]string, error) {

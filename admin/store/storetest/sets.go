@@ -3,6 +3,7 @@ package storetest
 import (
 	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/caracalai/caracald/admin/store"
 )
@@ -92,4 +93,16 @@ func bundles(f *fixture) {
 	slices.Sort(want)
 	f.same(zones, want)
 	f.same(len(read(f, func(r store.Reader) ([]string, error) { return r.BundleZones(f.ctx, hashOf(nil)) })), 0)
+
+	// All of them, the newest first, also of a set that is archived.
+	newest, ids, other := draft(s, 2, a.Latest)
+	newest.CreatedAt = v.CreatedAt.Add(time.Hour)
+	f.update(func(tx store.Tx) error { return tx.InsertSetVersion(f.ctx, newest, ids, other) })
+	f.update(func(tx store.Tx) error { return tx.ArchivePolicySet(f.ctx, one, s.ID, after(1)) })
+	since := func(at time.Time) []string {
+		return read(f, func(r store.Reader) ([]string, error) { return r.Bundles(f.ctx, at) })
+	}
+	f.same(since(time.Time{}), []string{other.SHA256, packed.SHA256})
+	f.same(since(newest.CreatedAt), []string{other.SHA256})
+	f.same(len(since(newest.CreatedAt.Add(time.Microsecond))), 0)
 }

@@ -1,0 +1,5 @@
+//go:build clouds
+
+package main
+
+import _ "github.com/caracalai/caracald/distribution/drivers"
