@@ -22,8 +22,8 @@ type metrics struct {
 	duplicate metric.Int64Counter
 	holes     metric.Int64Counter
 	trimmed   metric.Int64Counter
-	// zones is observed.
-	zones atomic.Int64
+	// zones and leads are observed.
+	zones, leads atomic.Int64
 }
 
 func newMetrics(provider metric.MeterProvider) (*metrics, error) {
@@ -49,13 +49,17 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 	counter(&out.duplicate, "caracal.admin.audit.duplicates", "{record}", "Audit records that came in again and were skipped.")
 	counter(&out.holes, "caracal.admin.audit.holes", "{record}", "Audit records that never came in though later ones did.")
 	counter(&out.trimmed, "caracal.admin.audit.trimmed", "{record}", "Audit records that were removed by retention.")
-	_, err := m.Int64ObservableGauge("caracal.admin.zones", metric.WithUnit("{zone}"),
-		metric.WithDescription("Zones that have a pointer, archived ones included."),
-		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
-			o.Observe(out.zones.Load())
-			return nil
-		}))
-	if err := errors.Join(append(failures, err)...); err != nil {
+	observed := func(value *atomic.Int64, name, unit, description string) {
+		_, err := m.Int64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description),
+			metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+				o.Observe(value.Load())
+				return nil
+			}))
+		failures = append(failures, err)
+	}
+	observed(&out.zones, "caracal.admin.zones", "{zone}", "Zones that have a pointer, archived ones included.")
+	observed(&out.leads, "caracal.admin.leads", "{replica}", "1 where this replica does the upkeep for all, 0 elsewhere.")
+	if err := errors.Join(failures...); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -52,7 +52,7 @@ func (s *Server) watch(w http.ResponseWriter, c *call) error {
 		}
 	}
 	if newer := s.hub.newer(want.held, want.zones); len(newer) > 0 {
-		return respond(w, http.StatusOK, bundle.WatchResponse{Pointers: newer})
+		return s.tell(w, newer, 0)
 	}
 	if req.WaitSeconds == 0 {
 		w.WriteHeader(http.StatusNoContent)
@@ -70,14 +70,14 @@ func (s *Server) watch(w http.ResponseWriter, c *call) error {
 
 	end := time.NewTimer(time.Duration(req.WaitSeconds) * time.Second)
 	defer end.Stop()
-	moved := want.zones // what moved before we waited counts too
+	moved, crowd := want.zones, 0 // what moved before we waited counts too
 	for {
 		if newer := s.hub.newer(want.held, moved); len(newer) > 0 {
-			return respond(w, http.StatusOK, bundle.WatchResponse{Pointers: newer})
+			return s.tell(w, newer, crowd)
 		}
 		select {
 		case <-waiter.wake:
-			moved = s.hub.polls.take(waiter)
+			moved, crowd = s.hub.polls.take(waiter)
 		case <-end.C:
 			w.WriteHeader(http.StatusNoContent)
 			return nil

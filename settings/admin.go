@@ -19,7 +19,9 @@ type Admin struct {
 	PointerTTL          time.Duration `name:"pointer-ttl" doc:"how long a signed pointer is valid; it is renewed at half of it"`
 	HeartbeatTimeout    time.Duration `name:"heartbeat-timeout" doc:"age of a daemon's last report after which it counts as unreachable"`
 	MaintenanceInterval time.Duration `name:"maintenance-interval" doc:"time between runs of retention, renewal and clean-up"`
-	MaxWatchers         int           `name:"max-watchers" doc:"most long polls and audit tails open at once"`
+	LeaseTTL            time.Duration `name:"lease-ttl" doc:"how long what one replica does for all waits for a replica that is gone"`
+	MaxWatchers         int           `name:"max-watchers" doc:"most long polls and audit tails open at once; each needs an open file"`
+	FetchRate           int           `name:"fetch-rate" doc:"bundle fetches in a second that watchers who are told of one at the same time are spread over"`
 	LogLevel            string        `name:"log-level" doc:"debug, info, warn or error"`
 	LogFormat           string        `name:"log-format" doc:"text or json"`
 }
@@ -33,7 +35,9 @@ func DefaultAdmin() Admin {
 		PointerTTL:          24 * time.Hour,
 		HeartbeatTimeout:    time.Minute,
 		MaintenanceInterval: time.Minute,
+		LeaseTTL:            15 * time.Second,
 		MaxWatchers:         20000,
+		FetchRate:           4000,
 		LogLevel:            "info",
 		LogFormat:           "text",
 	}
