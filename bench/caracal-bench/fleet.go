@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/caracalai/caracald/bench/server"
@@ -22,6 +23,10 @@ const (
 	// fleetPatience bounds how long watchers are waited for; one that was not
 	// told of a change by then missed it.
 	fleetPatience = 45 * time.Second
+	// fleetGathering bounds how long it may take until all wait.
+	fleetGathering = 3 * time.Minute
+	// fleetFiles is how many files either process has open beside the connections.
+	fleetFiles = 200
 )
 
 // fleetResult is what --fleet prints. Bytes are of the control plane's process,
@@ -64,6 +69,11 @@ func runFleet(ctx context.Context, o options, out, log io.Writer) (err error) {
 	if o.fleetSize < 1 {
 		return fmt.Errorf("%w: --watchers %d: at least one is needed", errUsage, o.fleetSize)
 	}
+	// The Go runtime raised the limit to the most that the process may.
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil && uint64(files.Cur) < uint64(o.fleetSize)+fleetFiles {
+		return fmt.Errorf("%d watchers need %d open files, and %d are allowed (ulimit -n)", o.fleetSize, o.fleetSize+fleetFiles, files.Cur)
+	}
 	start := time.Now()
 	dir, err := os.MkdirTemp(o.dir, "caracal-fleet-")
 	if err != nil {
@@ -76,10 +86,14 @@ func runFleet(ctx context.Context, o options, out, log io.Writer) (err error) {
 	}
 	r := f.result
 	r.Seconds = time.Since(start).Seconds()
+	var missed error
+	if r.Missed > 0 {
+		missed = fmt.Errorf("watchers missed %d changes", r.Missed)
+	}
 	if o.json {
 		e := json.NewEncoder(out)
 		e.SetIndent("", "  ")
-		return e.Encode(r)
+		return errors.Join(e.Encode(r), missed)
 	}
 	_, err = fmt.Fprintf(out, `%d watchers of one control plane
   memory of each            %d bytes (heap %d, stacks %d; at the peak %d)
@@ -89,7 +103,7 @@ func runFleet(ctx context.Context, o options, out, log io.Writer) (err error) {
   missed changes            %d
 `, r.Watchers, r.BytesPerWatcher, r.HeapBytesPerWatcher, r.StackBytesPerWatcher, r.PeakBytesPerWatcher, r.ConnectedMS, r.LastNotifiedMS, r.LastFetchedMS,
 		r.SpreadMS, r.PeakFetches, r.ReconnectedMS, r.Missed)
-	return err
+	return errors.Join(err, missed)
 }
 
 // watching is a run.
@@ -181,7 +195,7 @@ func (f *watching) measure(ctx context.Context) (err error) {
 
 // allWait waits until all polls are open.
 func (f *watching) allWait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, fleetPatience)
+	ctx, cancel := context.WithTimeout(ctx, fleetGathering)
 	defer cancel()
 	for {
 		m, err := server.Metrics(ctx, f.control.Ready.Addr)
