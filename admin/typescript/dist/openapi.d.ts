@@ -1366,6 +1366,8 @@ export interface components {
         };
         WatchResponse: {
             pointers: components["schemas"]["SignedPointer"][];
+            /** Format: int64 */
+            spread_ms?: number;
         };
         WhoAmI: {
             id: string;
