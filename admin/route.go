@@ -199,7 +199,7 @@ func (s *Server) mux() (http.Handler, error) {
 	watch := s.guard(s.serve(watchRoutes()[0]))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A long poll's duration says nothing, and there are as many of them as
-		// daemons: what observes the others costs each of these a third of its memory.
+		// daemons: what observes other calls would cost each of these more than 2 kB.
 		if r.Method == http.MethodPost && r.URL.Path == watchPath {
 			watch.ServeHTTP(w, r)
 			return
