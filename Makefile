@@ -13,7 +13,7 @@ RACE        := $(shell command -v gcc >/dev/null 2>&1 || command -v clang >/dev/
 # Everything is built alike, so that nothing is built twice.
 export GOFLAGS += -trimpath
 
-.PHONY: run build test lint bench cerbos conformance fmt generate cross clean
+.PHONY: run build test test-scale lint bench cerbos conformance fmt generate cross clean
 
 run: build ## Build, start caracal dev, play the payments walk against it, and serve until interrupted
 	@CGO_ENABLED=0 examples/payments/run.sh "$(DATA)"
@@ -26,6 +26,11 @@ build: ## Leave bin/caracal, bin/caracald and bin/caracal-bench
 test: build ## All tests
 	$(GO) test $(RACE) -timeout 40m ./...
 	cd bench && $(GO) test -timeout 10m ./...
+
+test-scale: build ## Tests at their full size: replicas killed for minutes, the database killed, ten thousand watchers that come back
+	CARACAL_TEST_SCALE=1 $(GO) test -count 1 -timeout 30m -v ./cmd/caracal -run 'TestReplicasKilled|TestAloneDaemon|TestKills$$'
+	CARACAL_TEST_SCALE=1 $(GO) test -count 1 -timeout 30m -v ./admin/store/postgres -run 'TestKilled$$'
+	bin/caracal-bench --fleet --json
 
 lint: ## Format, vet, static analysis, module files, generated files, import rules, cross builds
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-ed:'; gofmt -l $$(git ls-files '*.go'); exit 1; }

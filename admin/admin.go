@@ -52,13 +52,13 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("admin configuration: Keys: %w", err)
 	}
 	s.trust, s.sets, s.work = trust, newCompiledSets(), newWorkbench()
-	if s.tokens, err = newTokens(cfg.Store, cfg.BootstrapToken, s.now); err != nil {
+	if s.tokens, err = newTokens(ctx, cfg.Store, cfg.BootstrapToken, s.now); err != nil {
 		return nil, err
 	}
 	if s.metrics, err = newMetrics(cfg.MeterProvider); err != nil {
 		return nil, fmt.Errorf("making the metrics: %w", err)
 	}
-	if s.hub, err = newHub(ctx, cfg.Store, cfg.MaxWatchers, s.metrics); err != nil {
+	if s.hub, err = newHub(ctx, cfg.Store, cfg.MaxWatchers, cfg.FetchRate, s.metrics); err != nil {
 		return nil, fmt.Errorf("reading the pointers: %w", err)
 	}
 	s.fleet = newFleet(cfg.Store, cfg.Logger, s.now, cfg.HeartbeatTimeout, &s.hub.running)

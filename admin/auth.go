@@ -48,8 +48,8 @@ type tokens struct {
 	used map[string]time.Time // token id -> last use not yet stored
 }
 
-func newTokens(st store.Store, bootstrap string, now func() time.Time) (*tokens, error) {
-	console, err := newConsoleSessions(bootstrap, now)
+func newTokens(ctx context.Context, st store.Store, bootstrap string, now func() time.Time) (*tokens, error) {
+	console, err := newConsoleSessions(ctx, st, now)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the console's sessions: %w", err)
 	}

@@ -48,10 +48,18 @@ type Config struct {
 	// MaintenanceInterval is the time between runs of retention, renewal of
 	// pointers and removal of old idempotency keys. Default 1 min.
 	MaintenanceInterval time.Duration
+	// LeaseTTL bounds how long the work that one replica does for all is left
+	// undone when that one is gone: another has taken it over after four thirds
+	// of it. Default 15 s, at least 100 ms.
+	LeaseTTL time.Duration
 	// IdempotencyTTL is how long the answer to an Idempotency-Key is kept. Default 24 h.
 	IdempotencyTTL time.Duration
 	// MaxWatchers bounds the long polls and audit tails open at once. Default 20,000.
 	MaxWatchers int
+	// FetchRate is how many bundles this control plane should be asked for in a
+	// second. Where so many watchers wait for a zone that they would ask for more,
+	// they are told over what time to spread. Default 4,000.
+	FetchRate int
 	// Limits bound each evaluation of a simulation. Default policy.DefaultLimits.
 	Limits policy.Limits
 	// Metrics answers GET /metrics; nil means 404.
@@ -96,6 +104,7 @@ func (c *Config) prepare() error {
 		{"HeartbeatTimeout", &c.HeartbeatTimeout, time.Minute, time.Second},
 		{"ForgetDaemonsAfter", &c.ForgetDaemonsAfter, 7 * 24 * time.Hour, c.HeartbeatTimeout},
 		{"MaintenanceInterval", &c.MaintenanceInterval, time.Minute, 10 * time.Millisecond},
+		{"LeaseTTL", &c.LeaseTTL, 15 * time.Second, 100 * time.Millisecond},
 		{"IdempotencyTTL", &c.IdempotencyTTL, 24 * time.Hour, time.Minute},
 	} {
 		if *d.value == 0 {
@@ -116,6 +125,12 @@ func (c *Config) prepare() error {
 	}
 	if c.MaxWatchers == 0 {
 		c.MaxWatchers = 20000
+	}
+	if c.FetchRate < 0 {
+		return errors.New("FetchRate: is negative")
+	}
+	if c.FetchRate == 0 {
+		c.FetchRate = 4000
 	}
 	if c.Limits == (policy.Limits{}) {
 		c.Limits = policy.DefaultLimits

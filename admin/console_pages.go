@@ -54,10 +54,7 @@ func (s *Server) consoleLink(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.tokens.byHash(r.Context(), hash); err != nil {
 		return err
 	}
-	code, until, err := s.tokens.console.invite(hash)
-	if err != nil {
-		return err
-	}
+	code, until := s.tokens.console.grant(sealedLink, hash, consoleCodeLife)
 	return respond(w, http.StatusCreated, consoleLink{Path: console.Base + "#code=" + code, ExpiresAt: until})
 }
 
@@ -79,7 +76,7 @@ func (s *Server) consoleSignIn(w http.ResponseWriter, r *http.Request) error {
 	case (req.Code == "") == (req.Token == ""):
 		return invalidBody("", "must have either code or token")
 	case req.Code != "":
-		if token, err = s.tokens.console.redeem(req.Code); err != nil {
+		if token, err = s.tokens.console.redeem(r.Context(), req.Code); err != nil {
 			return err
 		}
 	}
@@ -96,7 +93,9 @@ func (s *Server) consoleSignOut(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if session, ok := s.tokens.console.of(r); ok {
-		s.tokens.console.end(session)
+		if err := s.tokens.console.end(r.Context(), session); err != nil {
+			return err
+		}
 	}
 	http.SetCookie(w, &http.Cookie{Name: consoleCookie(r), Path: "/", MaxAge: -1, HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode})
 	w.WriteHeader(http.StatusNoContent)

@@ -4,16 +4,18 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
 	"time"
+
+	"github.com/caracalai/caracald/admin/store"
 )
 
 const (
@@ -21,48 +23,62 @@ const (
 	consoleCodeLife = 2 * time.Minute
 	// consoleSessionLife is how long a browser stays signed in.
 	consoleSessionLife = 12 * time.Hour
-	// consoleCodes bounds the one-time links that are open at once.
-	consoleCodes = 1000
 	// consoleHeader has to be on every write that a cookie signs in: a page of
 	// another origin cannot set it without being asked first.
 	consoleHeader = "X-Caracal-Console"
 )
 
+// secretConsole names the store's secret that seals links and sessions, so that
+// every replica opens what one of them sealed, after a restart too.
+const secretConsole = "key.console"
+
+// What is sealed: neither can be used in the other's place.
+const (
+	sealedLink    = "link"
+	sealedSession = "session"
+)
+
 var errNoConsoleCode = refuse(http.StatusUnauthorized, "invalid_code", "the link was used already or is too old; run `caracal web` for another")
 
-// consoleSessions signs browsers in. A session is a sealed cookie that names the
-// hash of the token it stands for and its end, so that it outlives a restart, and
-// ends with the token: the token is looked up with every call. Codes and what was
-// signed out live in memory.
+// consoleSessions signs browsers in. Links and sessions are sealed: each names
+// the hash of the token it stands for and its end, and nothing is kept of it
+// until it is spent, a link by its use and a session by signing out. The store
+// keeps that, for all replicas. A session ends with its token too, which is
+// looked up with every call.
 type consoleSessions struct {
-	seal cipher.AEAD
-	now  func() time.Time
-
-	mu    sync.Mutex
-	codes map[[sha256.Size]byte]consoleGrant // hash of a code -> what it grants
-	ended map[string]time.Time               // id of a session that was signed out -> its end
+	store store.Store
+	seal  cipher.AEAD
+	now   func() time.Time
 }
 
-// consoleGrant is what a code can be exchanged for.
+// consoleGrant is what a link or a session stands for.
 type consoleGrant struct {
+	id    [16]byte
 	token [sha256.Size]byte
 	until time.Time
 }
 
-// consoleSession is what a cookie holds.
-type consoleSession struct {
-	ID    string    `json:"i"`
-	Token []byte    `json:"t"`
-	Until time.Time `json:"u"`
-}
+// spendable is the id under which the store knows that a grant was spent.
+func (g *consoleGrant) spendable(kind string) string { return kind + ":" + hex.EncodeToString(g.id[:]) }
 
-// newConsoleSessions seals with a key made from the bootstrap token, or where
-// there is none with one that ends with the process.
-func newConsoleSessions(bootstrap string, now func() time.Time) (*consoleSessions, error) {
-	if bootstrap == "" {
-		bootstrap = rand.Text()
+// newConsoleSessions seals with the store's key, which it makes where there is none.
+func newConsoleSessions(ctx context.Context, st store.Store, now func() time.Time) (*consoleSessions, error) {
+	var key []byte
+	read := func(tx store.Reader) (err error) {
+		key, err = tx.Secret(ctx, secretConsole)
+		return err
 	}
-	key, err := hkdf.Key(sha256.New, []byte(bootstrap), nil, "caracal console session", 32)
+	err := st.View(ctx, read)
+	if errors.Is(err, store.ErrNotFound) {
+		err = st.Update(ctx, func(tx store.Tx) error {
+			if err := read(tx); !errors.Is(err, store.ErrNotFound) {
+				return err // another replica was first
+			}
+			key = make([]byte, 32)
+			_, _ = rand.Read(key) // never fails
+			return tx.PutSecret(ctx, secretConsole, key)
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -74,84 +90,83 @@ func newConsoleSessions(bootstrap string, now func() time.Time) (*consoleSession
 	if err != nil {
 		return nil, err
 	}
-	return &consoleSessions{seal: seal, now: now, codes: map[[sha256.Size]byte]consoleGrant{}, ended: map[string]time.Time{}}, nil
+	return &consoleSessions{store: st, seal: seal, now: now}, nil
 }
 
-// invite makes a code that signs one browser in as a token.
-func (s *consoleSessions) invite(token [sha256.Size]byte) (code string, until time.Time, err error) {
-	code, until = rand.Text(), s.now().Add(consoleCodeLife)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for hash, g := range s.codes {
-		if !g.until.After(s.now()) {
-			delete(s.codes, hash)
-		}
-	}
-	if len(s.codes) >= consoleCodes {
-		return "", until, refuse(http.StatusTooManyRequests, "too_many_links", "%d links wait to be opened; each ends after %v", consoleCodes, consoleCodeLife)
-	}
-	s.codes[sha256.Sum256([]byte(code))] = consoleGrant{token: token, until: until}
-	return code, until, nil
+// grant seals a link or a session for a token's hash.
+func (s *consoleSessions) grant(kind string, token [sha256.Size]byte, life time.Duration) (sealed string, until time.Time) {
+	g := consoleGrant{token: token, until: s.now().Add(life)}
+	_, _ = rand.Read(g.id[:]) // never fails
+	plain := append(g.id[:], g.token[:]...)
+	plain = binary.BigEndian.AppendUint64(plain, uint64(g.until.UnixMicro()))
+	return base64.RawURLEncoding.EncodeToString(s.seal.Seal(nil, nil, plain, []byte(kind))), g.until
 }
 
-// redeem uses a code up.
-func (s *consoleSessions) redeem(code string) ([sha256.Size]byte, error) {
-	hash := sha256.Sum256([]byte(code))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g, ok := s.codes[hash]
-	delete(s.codes, hash)
-	if !ok || !g.until.After(s.now()) {
+// open reads what was sealed; ok is false where it is none, or is over.
+func (s *consoleSessions) open(kind, sealed string) (g consoleGrant, ok bool) {
+	data, err := base64.RawURLEncoding.DecodeString(sealed)
+	if err != nil {
+		return g, false
+	}
+	plain, err := s.seal.Open(nil, nil, data, []byte(kind))
+	if err != nil || len(plain) != len(g.id)+len(g.token)+8 {
+		return g, false
+	}
+	n := copy(g.id[:], plain)
+	n += copy(g.token[:], plain[n:])
+	g.until = time.UnixMicro(int64(binary.BigEndian.Uint64(plain[n:])))
+	return g, g.until.After(s.now())
+}
+
+// redeem uses a link up.
+func (s *consoleSessions) redeem(ctx context.Context, code string) ([sha256.Size]byte, error) {
+	g, ok := s.open(sealedLink, code)
+	if !ok {
 		return g.token, errNoConsoleCode
 	}
-	return g.token, nil
-}
-
-// begin seals a session for a token's hash.
-func (s *consoleSessions) begin(token [sha256.Size]byte) (value string, until time.Time, err error) {
-	until = s.now().Add(consoleSessionLife)
-	plain, err := json.Marshal(consoleSession{ID: rand.Text(), Token: token[:], Until: until})
-	if err != nil {
-		return "", until, err
+	err := s.spend(ctx, sealedLink, g)
+	if errors.Is(err, store.ErrConflict) {
+		return g.token, errNoConsoleCode
 	}
-	return base64.RawURLEncoding.EncodeToString(s.seal.Seal(nil, nil, plain, nil)), until, nil
-}
-
-// open reads a sealed session; ok is false where it is none, or is over.
-func (s *consoleSessions) open(value string) (session consoleSession, ok bool) {
-	sealed, err := base64.RawURLEncoding.DecodeString(value)
-	if err != nil {
-		return session, false
-	}
-	plain, err := s.seal.Open(nil, nil, sealed, nil)
-	if err != nil || json.Unmarshal(plain, &session) != nil || len(session.Token) != sha256.Size || !session.Until.After(s.now()) {
-		return session, false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, over := s.ended[session.ID]
-	return session, !over
+	return g.token, err
 }
 
 // end signs a session out.
-func (s *consoleSessions) end(session consoleSession) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, until := range s.ended {
-		if !until.After(s.now()) {
-			delete(s.ended, id)
-		}
+func (s *consoleSessions) end(ctx context.Context, session consoleGrant) error {
+	err := s.spend(ctx, sealedSession, session)
+	if errors.Is(err, store.ErrConflict) { // it was signed out at the same time
+		return nil
 	}
-	s.ended[session.ID] = session.Until
+	return err
+}
+
+func (s *consoleSessions) spend(ctx context.Context, kind string, g consoleGrant) error {
+	err := s.store.Update(ctx, func(tx store.Tx) error { return tx.Spend(ctx, g.spendable(kind), g.until) })
+	if err != nil {
+		return fmt.Errorf("ending a %s: %w", kind, err)
+	}
+	return nil
+}
+
+// ended tells whether a session was signed out.
+func (s *consoleSessions) ended(ctx context.Context, session consoleGrant) (spent bool, err error) {
+	err = s.store.View(ctx, func(tx store.Reader) (err error) {
+		spent, err = tx.Spent(ctx, session.spendable(sealedSession))
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("looking a session up: %w", err)
+	}
+	return spent, nil
 }
 
 // of finds the session of a request.
-func (s *consoleSessions) of(r *http.Request) (consoleSession, bool) {
+func (s *consoleSessions) of(r *http.Request) (consoleGrant, bool) {
 	cookie, err := r.Cookie(consoleCookie(r))
 	if err != nil {
-		return consoleSession{}, false
+		return consoleGrant{}, false
 	}
-	return s.open(cookie.Value)
+	return s.open(sealedSession, cookie.Value)
 }
 
 // consoleCookie names the cookie by the port too, because browsers share cookies
@@ -185,10 +200,14 @@ func (t *tokens) consoleActor(r *http.Request) (a actor, ok bool, err error) {
 	if !ok {
 		return actor{}, false, nil
 	}
+	ended, err := t.console.ended(r.Context(), session)
+	if err != nil || ended {
+		return actor{}, err != nil, err
+	}
 	if err := t.console.protect(r); err != nil {
 		return actor{}, true, err
 	}
-	a, err = t.byHash(r.Context(), [sha256.Size]byte(session.Token))
+	a, err = t.byHash(r.Context(), session.token)
 	return a, true, err
 }
 
@@ -198,10 +217,7 @@ func (t *tokens) signIn(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	if err != nil {
 		return a, err
 	}
-	value, until, err := t.console.begin(token)
-	if err != nil {
-		return a, fmt.Errorf("making a session: %w", err)
-	}
+	value, until := t.console.grant(sealedSession, token, consoleSessionLife)
 	http.SetCookie(w, &http.Cookie{
 		Name: consoleCookie(r), Value: value, Path: "/", Expires: until, MaxAge: int(consoleSessionLife / time.Second),
 		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,

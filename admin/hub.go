@@ -30,6 +30,7 @@ type hub struct {
 
 	// polls wait for pointers, tails for audit events.
 	polls, tails *waiters
+	fetches      *fetches
 	// open counts the requests that wait now.
 	open atomic.Int64
 	// started is true once Run was called, running while it follows the store.
@@ -58,10 +59,11 @@ type published struct {
 	bundle json.RawMessage
 }
 
-func newHub(ctx context.Context, st store.Store, max int, m *metrics) (*hub, error) {
+func newHub(ctx context.Context, st store.Store, max, fetchRate int, m *metrics) (*hub, error) {
 	h := &hub{
 		store: st, max: int64(max), metrics: m, heartbeat: tailHeartbeat,
 		polls: newWaiters(), tails: newWaiters(),
+		fetches:  newFetches(fetchRate),
 		stopping: make(chan struct{}),
 		tailed:   map[string]int64{},
 		pointers: map[string]published{},

@@ -11,8 +11,9 @@ import (
 	"github.com/caracalai/caracald/bundle"
 )
 
-// Names of the store's secrets that hold keys.
+// Names of the store's secrets that hold keys and the built-in token.
 const (
+	secretToken       = "token.bootstrap"
 	secretRootKey     = "key.root"
 	secretBundlesKey  = "key.bundles"
 	secretPointersKey = "key.pointers"
@@ -50,6 +51,25 @@ func LoadOrCreateKeys(ctx context.Context, st store.Store, now time.Time) (Keys,
 		return Keys{}, fmt.Errorf("loading the signing keys: %w", err)
 	}
 	return keys, nil
+}
+
+// LoadOrKeepToken gives the secret of the built-in token that the store keeps,
+// so that every replica has the same one. Where it keeps none, it keeps the
+// one given.
+func LoadOrKeepToken(ctx context.Context, st store.Store, own string) (token string, err error) {
+	err = st.Update(ctx, func(tx store.Tx) error {
+		kept, err := tx.Secret(ctx, secretToken)
+		if errors.Is(err, store.ErrNotFound) {
+			token = own
+			return tx.PutSecret(ctx, secretToken, []byte(own))
+		}
+		token = string(kept)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("loading the built-in token: %w", err)
+	}
+	return token, nil
 }
 
 func storedKey(ctx context.Context, tx store.Reader, name string) (*bundle.PrivateKey, error) {

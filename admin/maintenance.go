@@ -24,10 +24,10 @@ const (
 var errStoreClosed = errors.New("the store was closed")
 
 // Run does the work in the background until ctx ends, and then returns nil: it
-// follows the store, so that long polls and tails wake, dispatches
-// activations, renews pointers, publishes bundles to the object store, and
-// removes what is kept too long. What fails
-// is logged and tried again. When it returns, requests that wait have been
+// follows the store, so that long polls and tails wake, dispatches activations,
+// publishes bundles to the object store and, where it holds the lease of the
+// replicas that share the store, renews pointers and removes what is kept too
+// long. What fails is logged and tried again. When it returns, requests that wait have been
 // told to end and no more may wait, so that http.Server.Shutdown is not held up.
 //
 // The handler answers without Run too: a long poll then looks at the store
@@ -53,10 +53,7 @@ func (s *Server) Run(ctx context.Context) error {
 			cancel(errStoreClosed)
 		}
 	})
-	// A pointer is renewed when half its life is over, so it must be looked at more often than that.
-	work.Go(func() {
-		s.every(ctx, min(s.cfg.MaintenanceInterval, s.cfg.PointerTTL/8), s.renewPointers, "renewing pointers")
-	})
+	work.Go(func() { s.lead(ctx) })
 	work.Go(func() { s.every(ctx, s.cfg.MaintenanceInterval, s.maintain, "maintenance") })
 	work.Go(func() { s.every(ctx, s.fleet.flushEvery(), s.fleet.flush, "storing heartbeats") })
 	if s.publisher != nil {
@@ -172,24 +169,25 @@ func (s *Server) publish(ctx context.Context) error {
 	}
 }
 
-// maintain does what is due now and then. One failure does not keep the rest
-// from being done.
+// maintain does what each replica does for itself now and then. One failure
+// does not keep the rest from being done.
 func (s *Server) maintain(ctx context.Context) error {
 	return errors.Join(
 		s.publish(ctx), // in case a notice was lost
-		s.retain(ctx),
-		s.forgetIdempotent(ctx),
-		s.fleet.tidy(ctx, s.now().Add(-s.cfg.ForgetDaemonsAfter)),
 		s.tokens.flush(ctx),
 	)
 }
 
-func (s *Server) forgetIdempotent(ctx context.Context) error {
+// forget removes old idempotency keys, and what was spent and has ended since.
+func (s *Server) forget(ctx context.Context) error {
 	err := s.store.Update(ctx, func(tx store.Tx) error {
-		return tx.DeleteIdempotentBefore(ctx, s.now().Add(-s.cfg.IdempotencyTTL))
+		return errors.Join(
+			tx.DeleteIdempotentBefore(ctx, s.now().Add(-s.cfg.IdempotencyTTL)),
+			tx.DeleteSpentBefore(ctx, s.now()),
+		)
 	})
 	if err != nil {
-		return fmt.Errorf("removing old idempotency keys: %w", err)
+		return fmt.Errorf("removing old idempotency keys and sessions: %w", err)
 	}
 	return nil
 }

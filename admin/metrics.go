@@ -26,7 +26,7 @@ type metrics struct {
 	trimmed   metric.Int64Counter
 	publishes metric.Int64Counter
 	// These are observed.
-	zones, unpublished, conflicts atomic.Int64
+	zones, leads, unpublished, conflicts atomic.Int64
 }
 
 func newMetrics(provider metric.MeterProvider) (*metrics, error) {
@@ -62,6 +62,7 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 		failures = append(failures, err)
 	}
 	gauge(&out.zones, "caracal.admin.zones", "{zone}", "Zones that have a pointer, archived ones included.")
+	gauge(&out.leads, "caracal.admin.leads", "{replica}", "1 where this replica does the upkeep for all, 0 elsewhere.")
 	gauge(&out.unpublished, "caracal.admin.bundle_store.pending", "{bundle}", "Bundles that are not known to be in the object store yet.")
 	gauge(&out.conflicts, "caracal.admin.bundle_store.conflicts", "{bundle}", "Bundles under whose hash the object store has other bytes.")
 	if err := errors.Join(failures...); err != nil {

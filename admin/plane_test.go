@@ -46,13 +46,19 @@ type plane struct {
 // newPlane starts a control plane; change may alter its configuration.
 func newPlane(t testing.TB, change func(*admin.Config)) *plane {
 	t.Helper()
-	p := &plane{t: t, reader: metric.NewManualReader(), ahead: new(atomic.Int64), stop: func() {}}
 	st, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newPlaneOn(t, st, change)
+}
+
+// newPlaneOn starts a control plane on a store, which is closed with the test.
+func newPlaneOn(t testing.TB, st store.Store, change func(*admin.Config)) *plane {
+	t.Helper()
+	p := &plane{t: t, store: st, reader: metric.NewManualReader(), ahead: new(atomic.Int64), stop: func() {}}
 	t.Cleanup(func() { _ = st.Close() })
-	p.store = st
+	var err error
 	if p.keys, err = admin.LoadOrCreateKeys(t.Context(), st, time.Now()); err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,12 @@ type waiters struct {
 type waiter struct {
 	zones []string // nil: all
 	// wake holds a value while zones moved that were not taken.
-	wake  chan struct{}
-	moved map[string]struct{} // guarded by waiters.mu
+	wake chan struct{}
+
+	// moved and crowd are guarded by waiters.mu. crowd is how many were woken at
+	// the same time for one of the zones that moved, at most.
+	moved map[string]struct{}
+	crowd int
 }
 
 func newWaiters() *waiters {
@@ -25,7 +29,7 @@ func newWaiters() *waiters {
 // add begins to wait for the zones; nil waits for every zone. What moves from
 // now on is kept for the waiter until it is removed.
 func (ws *waiters) add(zones []string) *waiter {
-	w := &waiter{zones: zones, wake: make(chan struct{}, 1), moved: map[string]struct{}{}}
+	w := &waiter{zones: zones, wake: make(chan struct{}, 1)}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if zones == nil {
@@ -59,8 +63,12 @@ func (ws *waiters) move(zones []string) int {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	woken := 0
-	tell := func(set map[*waiter]struct{}, zone string) {
+	tell := func(set map[*waiter]struct{}, zone string, crowd int) {
 		for w := range set {
+			if w.moved == nil {
+				w.moved = map[string]struct{}{}
+			}
+			w.crowd = max(w.crowd, crowd)
 			w.moved[zone] = struct{}{}
 			select {
 			case w.wake <- struct{}{}:
@@ -70,22 +78,25 @@ func (ws *waiters) move(zones []string) int {
 		}
 	}
 	for _, zone := range zones {
-		tell(ws.byZone[zone], zone)
-		tell(ws.all, zone)
+		crowd := len(ws.byZone[zone]) + len(ws.all)
+		tell(ws.byZone[zone], zone, crowd)
+		tell(ws.all, zone, crowd)
 	}
 	return woken
 }
 
-// take gives the zones that moved since the last take.
-func (ws *waiters) take(w *waiter) []string {
+// take gives the zones that moved since the last take, and how many were woken
+// with the waiter.
+func (ws *waiters) take(w *waiter) (zones []string, crowd int) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	zones := make([]string, 0, len(w.moved))
+	zones = make([]string, 0, len(w.moved))
 	for zone := range w.moved {
 		zones = append(zones, zone)
 	}
 	clear(w.moved)
-	return zones
+	crowd, w.crowd = w.crowd, 0
+	return zones, crowd
 }
 
 // waited lists the zones that are waited for by name.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -15,8 +16,11 @@ const (
 	maxWait     = 60
 )
 
+// watchPath is where daemons watch.
+const watchPath = "/v1/pointers/watch"
+
 func watchRoutes() []route {
-	rt := raw(http.MethodPost, "/v1/pointers/watch", "pointer.watch", "Wait for the zones' signed pointers to move; 204 when the wait ends and none did",
+	rt := raw(http.MethodPost, watchPath, "pointer.watch", "Wait for the zones' signed pointers to move; 204 when the wait ends and none did",
 		daemons, nil, "application/json", new(bundle.WatchResponse), (*Server).watch)
 	rt.request = new(bundle.WatchRequest)
 	rt.others = []otherAnswer{{status: http.StatusNoContent}}
@@ -31,62 +35,89 @@ type wanted struct {
 }
 
 // watch answers the pointers that are newer than what the daemon holds, at
-// once or as soon as there are any.
+// once or as soon as there are any. Whatever is below it on the stack while it
+// waits is there once for each daemon, so it is little.
 func (s *Server) watch(w http.ResponseWriter, c *call) error {
-	ctx := c.r.Context()
-	body, err := readBody(c.r, maxBody)
+	want, wait, err := s.asked(c)
 	if err != nil {
 		return err
-	}
-	req := &bundle.WatchRequest{WaitSeconds: defaultWait}
-	if err := decodeBody(body, req); err != nil {
-		return err
-	}
-	want, err := s.wanted(ctx, c.actor, req)
-	if err != nil {
-		return err
-	}
-	if !s.hub.running.Load() { // nobody follows the store for us
-		if err := s.hub.refresh(ctx); err != nil {
-			return err
-		}
 	}
 	if newer := s.hub.newer(want.held, want.zones); len(newer) > 0 {
-		return respond(w, http.StatusOK, bundle.WatchResponse{Pointers: newer})
+		return s.tell(w, newer, 0)
 	}
-	if req.WaitSeconds == 0 {
+	if wait == 0 {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
 	if !s.hub.enter() {
 		return tooMany(w)
 	}
-	defer s.hub.leave()
-	s.metrics.watchers.Add(ctx, 1)
-	defer s.metrics.watchers.Add(context.WithoutCancel(ctx), -1)
 	waiter := s.hub.polls.add(want.zones)
-	defer s.hub.polls.remove(waiter)
-	extendDeadline(w, time.Duration(req.WaitSeconds)*time.Second+writeTimeout)
+	s.metrics.watchers.Add(c.r.Context(), 1)
+	defer s.leave(c, waiter)
+	extendDeadline(w, wait+writeTimeout)
+	newer, crowd, err := s.await(c.r.Context(), want, waiter, wait)
+	switch {
+	case errors.Is(err, errStopping):
+		return stopping(w)
+	case err != nil:
+		return err
+	case len(newer) == 0:
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	return s.tell(w, newer, crowd)
+}
 
-	end := time.NewTimer(time.Duration(req.WaitSeconds) * time.Second)
+// leave ends what watch began when it waited.
+func (s *Server) leave(c *call, waiter *waiter) {
+	s.hub.polls.remove(waiter)
+	s.metrics.watchers.Add(context.WithoutCancel(c.r.Context()), -1)
+	s.hub.leave()
+}
+
+var errStopping = errors.New("stopping")
+
+// await waits until something is newer than what is held, and gives it with how
+// many were woken for the same; nothing when the wait is over.
+func (s *Server) await(ctx context.Context, want wanted, waiter *waiter, wait time.Duration) (newer []bundle.SignedPointer, crowd int, err error) {
+	end := time.NewTimer(wait)
 	defer end.Stop()
 	moved := want.zones // what moved before we waited counts too
 	for {
 		if newer := s.hub.newer(want.held, moved); len(newer) > 0 {
-			return respond(w, http.StatusOK, bundle.WatchResponse{Pointers: newer})
+			return newer, crowd, nil
 		}
 		select {
 		case <-waiter.wake:
-			moved = s.hub.polls.take(waiter)
+			moved, crowd = s.hub.polls.take(waiter)
 		case <-end.C:
-			w.WriteHeader(http.StatusNoContent)
-			return nil
+			return nil, 0, nil
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, 0, ctx.Err()
 		case <-s.hub.stopping:
-			return stopping(w)
+			return nil, 0, errStopping
 		}
 	}
+}
+
+// asked reads a watch request, and how long it may wait.
+func (s *Server) asked(c *call) (want wanted, wait time.Duration, err error) {
+	body, err := readBody(c.r, maxBody)
+	if err != nil {
+		return want, 0, err
+	}
+	req := &bundle.WatchRequest{WaitSeconds: defaultWait}
+	if err := decodeBody(body, req); err != nil {
+		return want, 0, err
+	}
+	if want, err = s.wanted(c.r.Context(), c.actor, req); err != nil {
+		return want, 0, err
+	}
+	if !s.hub.running.Load() { // nobody follows the store for us
+		err = s.hub.refresh(c.r.Context())
+	}
+	return want, time.Duration(req.WaitSeconds) * time.Second, err
 }
 
 // wanted checks a watch request: the zones exist and the daemon may see them.

@@ -29,6 +29,16 @@ type Held struct {
 // is newer the answer is 204 without a body.
 type WatchResponse struct {
 	Pointers []SignedPointer `json:"pointers"`
+	// SpreadMS is set where many are told at the same time: over how many
+	// milliseconds they should spread, each at random, when they fetch what the
+	// pointers name, so that they do not come all at once.
+	SpreadMS int64 `json:"spread_ms,omitempty"`
+}
+
+// Spread is SpreadMS as a duration, never negative.
+func (r *WatchResponse) Spread() time.Duration {
+	const most = int64(time.Hour / time.Millisecond)
+	return time.Duration(max(0, min(r.SpreadMS, most))) * time.Millisecond
 }
 
 // SignedPointer is a zone's pointer with the signature of the bundle it names.

@@ -120,6 +120,9 @@ type Config struct {
 	WatchWait time.Duration
 	// Heartbeat is the time between receipts when nothing changes. Default 15 s.
 	Heartbeat time.Duration
+	// MaxSpread bounds how long a bundle is waited with before it is fetched, where
+	// the admin side says that many are told of it at once. Default 10 s, at least 1 ms.
+	MaxSpread time.Duration
 	// RetryMin and RetryMax bound the pauses after failures. Defaults 100 ms and 15 s.
 	RetryMin, RetryMax time.Duration
 	// DrainTimeout bounds how long a stop waits for requests under way, and then
@@ -226,6 +229,7 @@ func (c *Config) prepare() error {
 		{"BundleTimeout", &c.BundleTimeout, distribution.DefaultTimeout, time.Millisecond},
 		{"WatchWait", &c.WatchWait, 30 * time.Second, time.Second},
 		{"Heartbeat", &c.Heartbeat, 15 * time.Second, 10 * time.Millisecond},
+		{"MaxSpread", &c.MaxSpread, 10 * time.Second, time.Millisecond},
 		{"RetryMin", &c.RetryMin, 100 * time.Millisecond, time.Millisecond},
 		{"RetryMax", &c.RetryMax, 15 * time.Second, time.Millisecond},
 		{"DrainTimeout", &c.DrainTimeout, 5 * time.Second, 0},

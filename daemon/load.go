@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -35,6 +36,9 @@ func (d *Daemon) reach(ctx context.Context, z *zone) {
 		if now := z.current.Load(); now != nil && now.pointer.Sequence == want.pointer.Sequence && now.pointer.IssuedAt.Equal(want.pointer.IssuedAt) {
 			return
 		}
+		if !d.stagger(ctx, z, want) {
+			continue
+		}
 		err := d.load(ctx, z, want, seen)
 		if ctx.Err() != nil {
 			return
@@ -62,6 +66,32 @@ func (d *Daemon) reach(ctx context.Context, z *zone) {
 		case <-t.C:
 		}
 		t.Stop()
+	}
+}
+
+// stagger waits a random part of the time over which a bundle is to be fetched
+// by all, where it has to be fetched. It tells false when there is another goal
+// or ctx ended.
+func (d *Daemon) stagger(ctx context.Context, z *zone, want *signedPointer) bool {
+	if want.spread <= 0 || want.pointer.PolicySetVersionID == nil {
+		return true
+	}
+	if now := z.current.Load(); now != nil && now.pointer.BundleSHA256 == want.pointer.BundleSHA256 {
+		return true
+	}
+	if _, err := d.state.read(bundleName(want.statement.BundleSHA256)); err == nil {
+		return true // it was kept
+	}
+	t := time.NewTimer(rand.N(want.spread))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-z.moved:
+		return false
+	case <-t.C:
+		want.spread = 0 // once is enough
+		return true
 	}
 }
 

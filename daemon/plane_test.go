@@ -40,6 +40,11 @@ type plane struct {
 	chains   map[string][32]byte
 	gaps     uint64
 	watches  int
+	// spread, in milliseconds, is told with every pointer; fetched are the hashes
+	// of bundles that were asked for, have is what the last watch held.
+	spread  int64
+	fetched map[string]int
+	have    map[string]bundle.Held
 	// refuse, where set, may answer a call with a status other than 0.
 	refuse func(r *http.Request) int
 	// zones, where set, are the only ones whose records the token may send.
@@ -97,7 +102,7 @@ func newPlane(t testing.TB) *plane { return newPlaneOf(t, newAuthority(t)) }
 func newPlaneOf(t testing.TB, a *authority) *plane {
 	p := &plane{
 		t: t, trust: a, changed: make(chan struct{}), pointers: map[string]bundle.SignedPointer{}, issued: map[string]bundle.Pointer{},
-		bundles: map[string][]byte{}, receipts: map[string]bundle.Receipt{}, offsets: map[string]uint64{}, chains: map[string][32]byte{},
+		bundles: map[string][]byte{}, fetched: map[string]int{}, receipts: map[string]bundle.Receipt{}, offsets: map[string]uint64{}, chains: map[string][32]byte{},
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/pointers/watch", p.watch)
@@ -181,6 +186,7 @@ func (p *plane) watch(w http.ResponseWriter, r *http.Request) {
 	end := time.After(time.Duration(req.WaitSeconds) * time.Second)
 	p.mu.Lock()
 	p.watches++
+	p.have = req.Have
 	p.touch()
 	p.mu.Unlock()
 	for {
@@ -201,6 +207,7 @@ func (p *plane) watch(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		changed := p.changed
+		answer.SpreadMS = p.spread
 		p.mu.Unlock()
 		if answer.Pointers != nil {
 			_ = json.NewEncoder(w).Encode(answer)
@@ -220,6 +227,7 @@ func (p *plane) watch(w http.ResponseWriter, r *http.Request) {
 func (p *plane) bundle(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	data, ok := p.bundles[r.PathValue("sha")]
+	p.fetched[r.PathValue("sha")]++
 	p.mu.Unlock()
 	if !ok {
 		problem(w, http.StatusNotFound, "not_found")

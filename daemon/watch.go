@@ -74,7 +74,7 @@ func (d *Daemon) poll(ctx context.Context) error {
 	progress := status == http.StatusNoContent
 	for _, raw := range answer.Pointers {
 		offered[raw.ZoneID] = true
-		progress = d.take(ctx, raw) || progress
+		progress = d.take(ctx, raw, answer.Spread()) || progress
 	}
 	for id, z := range *d.zones.Load() {
 		if !offered[id] && z.settle(asked) { // what is held is what there is
@@ -125,7 +125,7 @@ func (d *Daemon) watchRequest(now time.Time) (bundle.WatchRequest, error) {
 
 // take takes a signed pointer in where it is good and news. It tells whether
 // the next poll will be another one for it.
-func (d *Daemon) take(ctx context.Context, raw bundle.SignedPointer) (progress bool) {
+func (d *Daemon) take(ctx context.Context, raw bundle.SignedPointer, spread time.Duration) (progress bool) {
 	if !idPattern.MatchString(raw.ZoneID) || !d.serves(raw.ZoneID) {
 		d.log.Warn("the admin side sent a pointer of a zone that was not asked for", "zone", fmt.Sprintf("%.128q", raw.ZoneID))
 		return false
@@ -137,6 +137,7 @@ func (d *Daemon) take(ctx context.Context, raw bundle.SignedPointer) (progress b
 	z := d.zone(raw.ZoneID)
 	news := false
 	if err == nil {
+		p.spread = min(spread, d.cfg.MaxSpread)
 		var stale bool
 		if news, stale = z.want(p); stale {
 			_, seen := z.goal()

@@ -14,6 +14,9 @@ type signedPointer struct {
 	pointer   bundle.Pointer
 	statement bundle.Statement // zero where the pointer names no bundle
 	raw       bundle.SignedPointer
+	// spread is the time over which its bundle is to be fetched by all who were
+	// told of it. It belongs to whoever loads.
+	spread time.Duration
 }
 
 // refused is a pointer that could not be verified. Nothing in it is believed;

@@ -22,7 +22,9 @@ type Admin struct {
 	LoadedShare         float64       `name:"loaded-share" doc:"share of a zone's reachable daemons that must have loaded an activated version, above 0 and at most 1; a zone's settings come first"`
 	ForgetDaemons       time.Duration `name:"forget-daemons" doc:"how long a daemon that reports nothing is remembered"`
 	MaintenanceInterval time.Duration `name:"maintenance-interval" doc:"time between runs of retention, renewal and clean-up"`
-	MaxWatchers         int           `name:"max-watchers" doc:"most long polls and audit tails open at once"`
+	LeaseTTL            time.Duration `name:"lease-ttl" doc:"how long what one replica does for all waits for a replica that is gone"`
+	MaxWatchers         int           `name:"max-watchers" doc:"most long polls and audit tails open at once; each needs an open file"`
+	FetchRate           int           `name:"fetch-rate" doc:"bundle fetches in a second that watchers who are told of one at the same time are spread over"`
 	LogLevel            string        `name:"log-level" doc:"debug, info, warn or error"`
 	LogFormat           string        `name:"log-format" doc:"text or json"`
 }
@@ -38,7 +40,9 @@ func DefaultAdmin() Admin {
 		LoadedShare:         1,
 		ForgetDaemons:       7 * 24 * time.Hour,
 		MaintenanceInterval: time.Minute,
+		LeaseTTL:            15 * time.Second,
 		MaxWatchers:         20000,
+		FetchRate:           4000,
 		LogLevel:            "info",
 		LogFormat:           "text",
 	}

@@ -26,6 +26,7 @@ type Daemon struct {
 	SpoolMaxBytes   int64             `name:"spool-max-bytes" doc:"most bytes of unshipped audit kept on disk"`
 	AdminLost       string            `name:"admin-lost" doc:"when a pointer expires: grace (serve for the grace) or deny"`
 	Grace           time.Duration     `name:"grace" doc:"how long an expired pointer is served while the admin side cannot be reached"`
+	MaxSpread       time.Duration     `name:"max-spread" doc:"most time a bundle is waited with before it is fetched, where the admin side says that many are told of it at once"`
 	CacheBytes      int64             `name:"cache-bytes" doc:"most bytes of the decision cache; 0 turns it off"`
 	MaxInputBytes   int               `name:"max-input-bytes" doc:"most bytes of one input"`
 	EvalTimeout     time.Duration     `name:"eval-timeout" doc:"most time of one evaluation"`
@@ -48,6 +49,7 @@ func DefaultDaemon() Daemon {
 		SpoolMaxBytes:   1 << 30,
 		AdminLost:       "grace",
 		Grace:           24 * time.Hour,
+		MaxSpread:       10 * time.Second,
 		CacheBytes:      64 << 20,
 		MaxInputBytes:   1 << 20,
 		EvalTimeout:     time.Second,

@@ -25,6 +25,10 @@ var (
 	ErrImmutable = errors.New("immutable")
 	// ErrChain is matched when a batch of events does not continue the daemon's hash chain. It is an ErrChanged too.
 	ErrChain = fmt.Errorf("hash chain does not continue: %w", ErrChanged)
+	// ErrHeld is matched when somebody else holds a lease.
+	ErrHeld = errors.New("held by another")
+	// ErrSchema is matched when a store was brought to a schema that this program may not use: a newer program must.
+	ErrSchema = errors.New("the store's schema is too new for this program")
 )
 
 // Store keeps the control plane's state. Methods are safe for concurrent use.
@@ -42,6 +46,13 @@ type Store interface {
 	Events() Events
 	// Changes tells that pointers may have moved, from this process or another: a value may stand for many changes. It is closed with the store.
 	Changes() <-chan struct{}
+	// Lease takes the lease of that name for a holder, or renews it, for ttl by the store's own clock; ErrHeld while another
+	// holder's lasts. Of those who share the store one at most holds it at a time. generation grows whenever the lease
+	// is taken anew, also by the same holder, and never goes back. Who holds a lease can lose it without
+	// noticing, so what is done under one must be safe where two do it.
+	Lease(ctx context.Context, name, holder string, ttl time.Duration) (generation int64, err error)
+	// Release gives a lease back, so that others need not wait for its end; nothing happens where the holder has it not.
+	Release(ctx context.Context, name, holder string) error
 	// Check verifies the store's own integrity: hashes, chains, references. It returns what is wrong, nil where nothing is.
 	Check(ctx context.Context) ([]string, error)
 	Close() error
@@ -108,6 +119,8 @@ type Reader interface {
 	AdminEvents(ctx context.Context, q AdminEventQuery) ([]AdminEvent, error)
 	// Idempotent finds the stored answer for an actor's key.
 	Idempotent(ctx context.Context, actorID, key string) (IdempotentAnswer, error)
+	// Spent tells whether an id was spent and is not forgotten yet.
+	Spent(ctx context.Context, id string) (bool, error)
 	// Secret returns a named value that is not part of the API (signing keys, trust roots).
 	Secret(ctx context.Context, name string) ([]byte, error)
 }
@@ -165,6 +178,11 @@ type Tx interface {
 	AppendAdminEvent(ctx context.Context, e AdminEvent) (AdminEvent, error)
 	PutIdempotent(ctx context.Context, a IdempotentAnswer) error
 	DeleteIdempotentBefore(ctx context.Context, t time.Time) error
+	// Spend notes that what an id names was used up or ended, until it would have ended by itself; ErrConflict where
+	// it was spent already.
+	Spend(ctx context.Context, id string, until time.Time) error
+	// DeleteSpentBefore forgets what ended by itself before a time.
+	DeleteSpentBefore(ctx context.Context, t time.Time) error
 	PutSecret(ctx context.Context, name string, value []byte) error
 }
 

@@ -37,7 +37,7 @@ func newCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "caracal-bench", Short: "Measure decisions beside peers and the ceiling, in one run",
 		Long:          long(),
-		Example:       "  caracal-bench --quick\n  caracal-bench --quick --json\n  caracal-bench --only in-process\n  caracal-bench --markdown RESULTS.md --svg plots",
+		Example:       "  caracal-bench --quick\n  caracal-bench --quick --json\n  caracal-bench --only in-process\n  caracal-bench --markdown RESULTS.md --svg plots\n  caracal-bench --fleet --json",
 		SilenceErrors: true, SilenceUsage: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -46,12 +46,17 @@ func newCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.fleet {
+				return runFleet(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			}
 			return run(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	f := cmd.Flags()
 	f.BoolVar(&o.quick, "quick", false, "everything in less than 60 s, with fewer and shorter samples")
+	f.BoolVar(&o.fleet, "fleet", false, "measure one control plane with many watchers instead: what each costs, how soon all are told, and how they come back after a kill")
+	f.IntVar(&o.fleetSize, "watchers", 10000, "how many watchers --fleet has")
 	f.BoolVar(&o.json, "json", false, "print one JSON object")
 	f.StringSliceVar(&o.only, "only", nil, "measure only these parts: "+strings.Join(partNames(), ", "))
 	f.StringVar(&o.markdown, "markdown", "", "write the results as a page of Markdown to this `file`")

@@ -19,8 +19,10 @@ import (
 
 // Admin configures the role admin.
 type Admin struct {
-	// Dir is an empty directory for its store.
+	// Dir is a directory for its store.
 	Dir string `json:"dir"`
+	// Addr is where it listens; "" takes any port of 127.0.0.1.
+	Addr string `json:"addr"`
 	// Batches says what becomes of audit batches.
 	Batches Batches `json:"batches"`
 }
@@ -66,7 +68,10 @@ func adminServer(ctx context.Context, config json.RawMessage, ready func(Ready) 
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", cfg.Addr)
 	if err != nil {
 		return err
 	}

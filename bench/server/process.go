@@ -52,6 +52,10 @@ type Stats struct {
 	// Resident is the memory it holds now, Peak the most it held, in bytes.
 	Resident int64 `json:"resident"`
 	Peak     int64 `json:"peak"`
+	// Heap and Stacks are the parts of it that Go's objects and stacks take; 0
+	// where the server is another program.
+	Heap   int64 `json:"heap"`
+	Stacks int64 `json:"stacks"`
 }
 
 // Start starts a server and waits until it is ready.
@@ -127,6 +131,15 @@ func (p *Process) Stop() error {
 	if err := p.cmd.Wait(); err != nil {
 		return fmt.Errorf("%s ended: %w\n%s", p.Name, err, p.said)
 	}
+	return nil
+}
+
+// Kill ends the server as a power cut would.
+func (p *Process) Kill() error {
+	if err := p.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("killing %s: %w", p.Name, err)
+	}
+	_ = p.cmd.Wait() // it was killed
 	return nil
 }
 

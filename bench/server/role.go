@@ -97,7 +97,7 @@ func stats(pid int) Stats {
 	if pid == 0 {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		s = Stats{Mallocs: m.Mallocs, Resident: int64(m.Sys), Peak: int64(m.Sys)}
+		s = Stats{Mallocs: m.Mallocs, Resident: int64(m.Sys), Peak: int64(m.Sys), Heap: int64(m.HeapInuse), Stacks: int64(m.StackInuse)}
 		var used syscall.Rusage
 		if syscall.Getrusage(syscall.RUSAGE_SELF, &used) == nil {
 			s.Processor = time.Duration(used.Utime.Nano() + used.Stime.Nano())

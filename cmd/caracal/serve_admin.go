@@ -81,8 +81,14 @@ func serveAdmin(ctx context.Context, loaded *settings.Loaded[settings.Admin], lo
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	if set.Token == "" {
-		if set.Token, err = keptToken(filepath.Join(set.DataDir, "admin-token")); err != nil {
+		file := filepath.Join(set.DataDir, "admin-token")
+		if set.Token, err = keptToken(file); err != nil {
 			return loaded.Invalid("data-dir", err)
+		}
+		if set.Store != "" {
+			if set.Token, err = sharedToken(ctx, st, file, set.Token); err != nil {
+				return err
+			}
 		}
 	}
 	keys, err := adminKeys(ctx, loaded, st)
@@ -106,7 +112,9 @@ func serveAdmin(ctx context.Context, loaded *settings.Loaded[settings.Admin], lo
 		LoadedShare:         set.LoadedShare,
 		ForgetDaemonsAfter:  set.ForgetDaemons,
 		MaintenanceInterval: set.MaintenanceInterval,
-		MaxWatchers:         set.MaxWatchers,
+		LeaseTTL:            set.LeaseTTL,
+		MaxWatchers:         openable(set.MaxWatchers, log),
+		FetchRate:           set.FetchRate,
 		Metrics:             observed.Metrics,
 		Logger:              log,
 		MeterProvider:       observed.Meters,
@@ -241,6 +249,19 @@ func keptToken(path string) (string, error) {
 	}
 	token := "crcl_" + rand.Text()
 	if err := writeFile(path, []byte(token+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("keeping the admin token: %w", err)
+	}
+	return token, nil
+}
+
+// sharedToken gives the token that all replicas of a store have: that of the
+// first one. A replica's own file is made to hold it.
+func sharedToken(ctx context.Context, st store.Store, file, own string) (string, error) {
+	token, err := admin.LoadOrKeepToken(ctx, st, own)
+	if err != nil || token == own {
+		return token, err
+	}
+	if err := writeFile(file, []byte(token+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("keeping the admin token: %w", err)
 	}
 	return token, nil

@@ -170,6 +170,7 @@ func TestStoreRole(t *testing.T) {
 		"DELETE FROM tokens", "DELETE FROM secrets", "DELETE FROM streams", "DELETE FROM zone_sizes", "UPDATE tokens SET hash = 'x'", "UPDATE tokens SET roles = '[]'",
 		"ALTER TABLE bundles DISABLE TRIGGER ALL", "DROP TABLE events_other", "CREATE TABLE caracal.mine (x int)", "DROP TRIGGER bundles_fixed ON bundles",
 		"SET session_replication_role = replica", "SELECT setval('events_seq', 1)", "UPDATE goose_db_version SET version_id = 0",
+		"UPDATE schema_floor SET floor = 0", "DELETE FROM leases",
 		"SET caracal.retention = 'on'; DELETE FROM events",
 	} {
 		_, err := db.Exec(t.Context(), statement)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -44,7 +45,9 @@ func TestKilled(t *testing.T) {
 	replicas := []*postgres.Store{open(t, d, 50*time.Millisecond), open(t, d, 50*time.Millisecond)}
 	fill(t, replicas[0])
 	rounds := 3
-	if testing.Short() {
+	if os.Getenv("CARACAL_TEST_SCALE") != "" { // as make test-scale has it
+		rounds = 12
+	} else if testing.Short() {
 		rounds = 1
 	}
 	var mu sync.Mutex

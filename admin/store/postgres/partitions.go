@@ -7,16 +7,19 @@ import (
 	"math"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/caracalai/caracald/admin/store"
 	"github.com/caracalai/caracald/admin/store/relational"
 )
 
-// Partitions are looked after once a day, and are there for this month and the next.
+// Partitions are looked after every hour, by one replica, and are there for this
+// month and the next.
 const (
-	aheadEvery  = 24 * time.Hour
+	aheadEvery  = time.Hour
 	aheadMonths = 1
+	aheadLease  = "partitions"
 )
 
 func monthOf(t time.Time) int {
@@ -61,8 +64,11 @@ func (e *events) makeAhead(ctx context.Context, now time.Time) error {
 }
 
 // keepAhead makes partitions before they are needed, until ctx ends. What is
-// known of months is forgotten: retention may have dropped them.
-func (e *events) keepAhead(ctx context.Context) {
+// known of months is forgotten: retention may have dropped them. Where the
+// replica that has the lease ends, another makes them an hour later, and
+// whoever appends before that.
+func (s *Store) keepAhead(ctx context.Context) {
+	e, holder := s.events, uuid.NewString()
 	tick := time.NewTicker(aheadEvery)
 	defer tick.Stop()
 	for {
@@ -71,7 +77,11 @@ func (e *events) keepAhead(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			e.months.Clear()
-			if err := e.makeAhead(ctx, now); err != nil && ctx.Err() == nil {
+			_, err := s.Lease(ctx, aheadLease, holder, aheadEvery/2)
+			if err == nil {
+				err = e.makeAhead(ctx, now)
+			}
+			if err != nil && !errors.Is(err, store.ErrHeld) && ctx.Err() == nil {
 				e.log.Warn("partitions of the audit are not made ahead", "error", err)
 			}
 		}

@@ -110,7 +110,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	s.background.Go(func() { w.poll(background) })
 	s.background.Go(func() { w.listen(background) })
 	s.background.Go(func() { s.events.tell(background) })
-	s.background.Go(func() { s.events.keepAhead(background) })
+	s.background.Go(func() { s.keepAhead(background) })
 	return s, nil
 }
 

@@ -227,6 +227,11 @@ func (r *Reader) Idempotent(ctx context.Context, actorID, key string) (store.Ide
 	}, `SELECT actor_id, key, request_hash, status_code, body, created_at FROM idempotent_answers WHERE actor_id = ? AND key = ?`, actorID, key)
 }
 
+func (r *Reader) Spent(ctx context.Context, id string) (bool, error) {
+	n, err := One(ctx, r.S, ScanNumber[int64], `SELECT count(*) FROM spent WHERE id = ?`, id)
+	return n > 0, err
+}
+
 func (r *Reader) Secret(ctx context.Context, name string) ([]byte, error) {
 	return One(ctx, r.S, func(r Row, value *[]byte) error { return r.Scan(value) }, `SELECT value FROM secrets WHERE name = ?`, name)
 }

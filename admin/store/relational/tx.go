@@ -243,6 +243,14 @@ func (t *Tx) DeleteIdempotentBefore(ctx context.Context, at time.Time) error {
 	return t.exec(ctx, `DELETE FROM idempotent_answers WHERE created_at < ?`, Micros(at))
 }
 
+func (t *Tx) Spend(ctx context.Context, id string, until time.Time) error {
+	return t.exec(ctx, `INSERT INTO spent (id, until) VALUES (?, ?)`, id, Micros(until))
+}
+
+func (t *Tx) DeleteSpentBefore(ctx context.Context, at time.Time) error {
+	return t.exec(ctx, `DELETE FROM spent WHERE until < ?`, Micros(at))
+}
+
 func (t *Tx) PutSecret(ctx context.Context, name string, value []byte) error {
 	return t.exec(ctx, `INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, bytesOf(value))
 }

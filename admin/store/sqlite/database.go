@@ -16,6 +16,7 @@ import (
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver
 
+	"github.com/caracalai/caracald/admin/store"
 	"github.com/caracalai/caracald/admin/store/relational"
 )
 
@@ -100,20 +101,11 @@ func migrate(ctx context.Context, db *sql.DB, schema string) error {
 		return err
 	}
 	for attempt := 1; ; attempt++ {
-		err := migrateOnce(ctx, db, files)
-		if err == nil || attempt == migrateAttempts || ctx.Err() != nil {
+		err := relational.Migrate(ctx, goose.DialectSQLite3, db, files)
+		if err == nil || errors.Is(err, store.ErrSchema) || attempt == migrateAttempts || ctx.Err() != nil {
 			return err
 		}
 	}
-}
-
-func migrateOnce(ctx context.Context, db *sql.DB, files fs.FS) error {
-	provider, err := goose.NewProvider(goose.DialectSQLite3, db, files)
-	if err != nil {
-		return err
-	}
-	_, err = provider.Up(ctx)
-	return err
 }
 
 func (d *database) close() error {

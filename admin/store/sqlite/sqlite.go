@@ -129,3 +129,17 @@ func (s *Store) Update(ctx context.Context, f func(store.Tx) error) error {
 	}
 	return err
 }
+
+// Lease takes or renews a lease, by the machine's clock: whoever opens the files is on it.
+func (s *Store) Lease(ctx context.Context, name, holder string, ttl time.Duration) (generation int64, err error) {
+	err = s.control.write(ctx, func(t *session) error {
+		generation, err = relational.TakeLease(ctx, t, name, holder, time.Now(), ttl)
+		return err
+	})
+	return generation, err
+}
+
+// Release gives a lease back.
+func (s *Store) Release(ctx context.Context, name, holder string) error {
+	return s.control.write(ctx, func(t *session) error { return relational.ReleaseLease(ctx, t, name, holder) })
+}

@@ -20,6 +20,7 @@ func RunShared(t *testing.T, place func(t *testing.T) (open func() (store.Store,
 		{"Reopened", reopened},
 		{"OpenedAtOnce", openedAtOnce},
 		{"Together", together},
+		{"Leases", sharedLeases},
 		{"Closed", closed},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, place(t)) })

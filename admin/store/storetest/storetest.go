@@ -52,6 +52,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Daemons/Rollout", rollout},
 		{"Idempotent", idempotent},
 		{"Secrets", secrets},
+		{"Leases", leases},
+		{"Spent", spent},
 		{"AdminEvents", adminEvents},
 		{"AdminEvents/Concurrent", concurrentAdminEvents},
 		{"Lists/Scoped", scopedLists},

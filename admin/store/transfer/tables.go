@@ -41,6 +41,7 @@ var tables = []table{
 	{"receipts", false, 2, columns("zone_id daemon_id state sequence version_id manifest_sha256 bundle_sha256 loaded_at detail serving_sequence serving_version_id reported_at since")},
 	{"admin_events", false, 1, columns("chain_seq id request_id zone_id actor_id actor_name action entity_type entity_id status_code payload occurred_at chain_hash")},
 	{"idempotent_answers", false, 2, columns("actor_id key request_hash status_code body created_at")},
+	{"spent", false, 1, columns("id until")},
 	{"streams", true, 1, columns("id daemon_id epoch next_offset hash")},
 	{"events", true, 2, columns("zone_id seq id event_type request_id decision evaluation_status policy_set_id policy_set_version_id manifest_sha256 bundle_sha256 pointer_sequence determining_policies diagnostics metadata input occurred_at ingested_at stream stream_offset bytes")},
 	{"zone_sizes", true, 1, columns("zone_id events bytes")},

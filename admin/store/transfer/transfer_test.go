@@ -81,6 +81,7 @@ func fill(t *testing.T, s store.Store) {
 				tx.PutDaemon(ctx, store.Daemon{ID: id("d"), Name: "daemon", Labels: map[string]string{"a": "b"}, LastSeenAt: start}),
 				tx.PutReceipt(ctx, store.Receipt{DaemonID: id("d"), ZoneID: zone, State: "loaded", Sequence: 5, ReportedAt: start}),
 				tx.PutIdempotent(ctx, store.IdempotentAnswer{ActorID: "me", Key: id("k"), StatusCode: 200, CreatedAt: start}),
+				tx.Spend(ctx, id("spent"), start),
 				tx.PutSecret(ctx, id("secret"), []byte{0, byte(n), 255}),
 			)
 			for sequence := range int64(5) {

@@ -1518,6 +1518,8 @@ export interface components {
         };
         WatchResponse: {
             pointers: components["schemas"]["SignedPointer"][];
+            /** Format: int64 */
+            spread_ms?: number;
         };
         WhoAmI: {
             id: string;
