@@ -20,6 +20,15 @@ type Admin struct {
 	HeartbeatTimeout    time.Duration `name:"heartbeat-timeout" doc:"age of a daemon's last report after which it counts as unreachable"`
 	MaintenanceInterval time.Duration `name:"maintenance-interval" doc:"time between runs of retention, renewal and clean-up"`
 	MaxWatchers         int           `name:"max-watchers" doc:"most long polls and audit tails open at once"`
+	AuditNATS           []string      `name:"audit-nats" doc:"URLs of NATS servers whose JetStream stream of audit is consumed, such as nats://host:4222; empty for none" secret:"true"`
+	AuditNATSCreds      string        `name:"audit-nats-creds" doc:"credentials file for NATS"`
+	AuditNATSCA         string        `name:"audit-nats-ca" doc:"PEM file of the authorities to trust for NATS; empty for the system's"`
+	AuditNATSCert       string        `name:"audit-nats-cert" doc:"PEM file of the client certificate for NATS"`
+	AuditNATSKey        string        `name:"audit-nats-key" doc:"PEM file of its key"`
+	AuditNATSStream     string        `name:"audit-nats-stream" doc:"name of the JetStream stream; made when there is none"`
+	AuditNATSSubject    string        `name:"audit-nats-subject" doc:"what the subjects of audit begin with; a dot and the daemon's id follow"`
+	AuditNATSReplicas   int           `name:"audit-nats-replicas" doc:"replicas of a stream that is made, 1 to 5"`
+	AuditNATSMaxBytes   int64         `name:"audit-nats-max-bytes" doc:"most bytes of a stream that is made; a full one refuses more, and the daemons keep it; 0 for no bound but the account's"`
 	LogLevel            string        `name:"log-level" doc:"debug, info, warn or error"`
 	LogFormat           string        `name:"log-format" doc:"text or json"`
 }
@@ -34,6 +43,9 @@ func DefaultAdmin() Admin {
 		HeartbeatTimeout:    time.Minute,
 		MaintenanceInterval: time.Minute,
 		MaxWatchers:         20000,
+		AuditNATSStream:     "CARACAL_AUDIT",
+		AuditNATSSubject:    "caracal.audit",
+		AuditNATSReplicas:   1,
 		LogLevel:            "info",
 		LogFormat:           "text",
 	}

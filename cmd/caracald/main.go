@@ -111,6 +111,14 @@ func serve(ctx context.Context, loaded *settings.Loaded[settings.Daemon], errs i
 	}
 	cfg.Logger, cfg.Metrics = log, observed.Metrics
 	cfg.MeterProvider, cfg.TracerProvider = observed.Meters, observed.Tracers
+	sink, err := openSink(ctx, loaded, log, observed)
+	if err != nil {
+		return err
+	}
+	if sink != nil {
+		cfg.AuditSink = sink
+		defer func() { err = errors.Join(err, sink.Close()) }()
+	}
 	d, err := daemon.New(cfg)
 	if err != nil {
 		return err
