@@ -70,6 +70,7 @@ func (q *intake) take(msg jetstream.Msg) {
 		c.lanes[l.subject] = l
 		q.work.Go(func() { q.run(l) })
 	}
+	c.here[h.place] = msg
 	l.waiting = append(l.waiting, h)
 	byPlace(l.waiting)
 	select {
@@ -225,7 +226,7 @@ func (q *intake) back(l *lane, h held, outcome string, after time.Duration) {
 	for _, one := range append([]held{h}, q.c.rest(l)...) {
 		q.c.count(q.ctx, outcome)
 		q.c.giveBack(one.msg, after)
-		<-q.c.inHand
+		q.c.letGo(one.place)
 	}
 }
 
@@ -234,5 +235,5 @@ func (q *intake) done(h held, err error) {
 	if err != nil {
 		q.c.cfg.Logger.Debug("a message could not be answered; it comes again", "subject", h.msg.Subject(), "sequence", h.place, "error", err)
 	}
-	<-q.c.inHand
+	q.c.letGo(h.place)
 }
