@@ -1,13 +1,15 @@
 package queue_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"os"
-	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -33,7 +35,10 @@ func TestMain(m *testing.M) {
 // patience bounds how long a test waits for what must happen.
 const patience = 60 * time.Second
 
-const zone = "z1"
+const (
+	zone  = "z1"
+	token = "bootstrap-secret-of-tests"
+)
 
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
@@ -72,7 +77,7 @@ func newVault(t testing.TB) *vault {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := admin.New(t.Context(), admin.Config{Store: st, Keys: keys, Logger: logger(t)})
+	s, err := admin.New(t.Context(), admin.Config{Store: st, Keys: keys, BootstrapToken: token, Logger: logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,6 +323,77 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
+// TestAsOverHTTP: what comes through the stream is stored and shown exactly as
+// what comes over HTTP. Two zones get the same records, each by one of the ways.
+func TestAsOverHTTP(t *testing.T) {
+	n := natstest.Start(t, "")
+	v := newVault(t)
+	consume(t, n.URL(), v.server, nil)
+	p := publisher(t, n.URL(), nil)
+	ids := map[string]string{}
+	spools := map[string]*spool{}
+	for _, name := range []string{"over", "through"} {
+		a := v.call("POST", "/v1/zones", fmt.Appendf(nil, `{"name":%q}`, name))
+		var made struct{ ID string }
+		if err := json.Unmarshal(a.Body.Bytes(), &made); err != nil || a.Code != 201 {
+			t.Fatalf("making a zone: %d %s", a.Code, a.Body)
+		}
+		ids[name], spools[name] = made.ID, newSpool(t)
+	}
+	for i := range 20 {
+		r := record(i, "")
+		r.Decision = "deny"
+		if i == 9 {
+			r.EventType, r.Decision, r.Metadata = audit.EventGap, "", json.RawMessage(`{"count":3,"reason":"spool_full"}`)
+		}
+		for name, s := range spools {
+			r.ZoneID = ids[name]
+			if err := s.Append(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	spools["through"].ship(p, 6)
+	for s := spools["over"]; s.Stats().Depth > 0; {
+		b := s.read(6)
+		data, err := b.Append(nil, s.daemon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := v.call("POST", "/v1/audit/batches", data); a.Code != 200 {
+			t.Fatalf("over HTTP: %d %s", a.Code, a.Body)
+		}
+		s.ack(b.Next())
+	}
+	eventually(t, "all that came through the stream is stored", func() bool {
+		got, gaps := v.stored(ids["through"])
+		return len(got) == 19 && gaps["spool_full"] == 3
+	})
+	ingested := regexp.MustCompile(`"ingested_at":"[^"]*"`)
+	for _, path := range []string{"/audit?format=ndjson", "/audit?event_type=audit_gap", "/audit/by-request/" + request(7), "/audit/by-request/" + request(7) + "/explain"} {
+		said := map[string]string{}
+		for name, id := range ids {
+			a := v.call("GET", "/v1/zones/"+id+path, nil)
+			if a.Code != 200 || !strings.Contains(a.Body.String(), id) {
+				t.Fatalf("%s: %d %s", path, a.Code, a.Body)
+			}
+			said[name] = strings.ReplaceAll(ingested.ReplaceAllString(a.Body.String(), ""), id, "ZONE")
+		}
+		if said["over"] != said["through"] {
+			t.Errorf("%s:\nover HTTP %s\nthrough the stream %s", path, said["over"], said["through"])
+		}
+	}
+}
+
+// call makes a call of the admin API.
+func (v *vault) call(method, path string, body []byte) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, bytes.NewReader(body))
+	r.Header.Set("Authorization", "Bearer "+token)
+	w := httptest.NewRecorder()
+	v.server.Handler().ServeHTTP(w, r)
+	return w
+}
+
 // TestLongerBatchFromTheSameOffset: a machine that crashed forgets what it had
 // shipped, and sends a longer batch from the same offset within the window of
 // duplicates. What it has more must not be dropped.
@@ -514,95 +590,3 @@ func TestServerAway(t *testing.T) {
 		v.holds(0, s.next)
 	}
 }
-
-// TestUnsafeStreams: a stream that could lose messages is not used.
-func TestUnsafeStreams(t *testing.T) {
-	n := natstest.Start(t, "")
-	js := client(t, n.URL())
-	v := newVault(t)
-	subjects := []string{queue.DefaultSubject + ".*"}
-	for name, c := range map[string]struct {
-		cfg  jetstream.StreamConfig
-		fits bool
-	}{
-		"memory":      {cfg: jetstream.StreamConfig{Subjects: subjects, Storage: jetstream.MemoryStorage}},
-		"interest":    {cfg: jetstream.StreamConfig{Subjects: subjects, Retention: jetstream.InterestPolicy}},
-		"discard old": {cfg: jetstream.StreamConfig{Subjects: subjects, MaxBytes: 1 << 20}},
-		"per subject": {cfg: jetstream.StreamConfig{Subjects: subjects, MaxMsgsPerSubject: 5, Discard: jetstream.DiscardNew}},
-		"elsewhere":   {cfg: jetstream.StreamConfig{Subjects: []string{"other.*"}}},
-		"no answers":  {cfg: jetstream.StreamConfig{Subjects: subjects, NoAck: true}},
-		"limits":      {cfg: jetstream.StreamConfig{Subjects: subjects}, fits: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c.cfg.Name = queue.DefaultStream
-			if _, err := js.CreateStream(t.Context(), c.cfg); err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := js.DeleteStream(t.Context(), queue.DefaultStream); err != nil {
-					t.Error(err)
-				}
-			}()
-			said := &lines{}
-			stop := consume(t, n.URL(), v.server, func(cfg *queue.Config, _ *queue.ConsumerOptions) { cfg.Logger = logTo(said) })
-			defer stop()
-			want := "not fit for audit"
-			if c.fits {
-				want = "audit is consumed"
-			}
-			eventually(t, "the log says: "+want, func() bool { return strings.Contains(said.String(), want) })
-		})
-	}
-}
-
-// lines collects a log.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func TestConfiguration(t *testing.T) {
-	missing := filepath.Join(t.TempDir(), "missing")
-	for want, cfg := range map[string]queue.Config{
-		"URLs": {}, "Stream": {URLs: []string{"nats://x"}, Stream: "a b"}, "Subject": {URLs: []string{"nats://x"}, Subject: "a.>"},
-		"CredsFile": {URLs: []string{"nats://x"}, CredsFile: missing}, "CAFile": {URLs: []string{"nats://x"}, CAFile: missing},
-		"CertFile": {URLs: []string{"nats://x"}, CertFile: missing},
-	} {
-		if _, err := queue.NewPublisher(cfg); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%+v: %v, want %s named", cfg, err, want)
-		}
-	}
-	good := queue.Config{URLs: []string{"nats://127.0.0.1:1"}}
-	for want, o := range map[string]queue.ConsumerOptions{
-		"Receiver": {}, "Replicas": {Receiver: receiverFunc(nil), Replicas: 7}, "MaxBytes": {Receiver: receiverFunc(nil), MaxBytes: -1},
-	} {
-		if _, err := queue.NewConsumer(good, o); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%+v: %v, want %s named", o, err, want)
-		}
-	}
-	// A daemon whose id cannot be part of a subject.
-	p, err := queue.NewPublisher(good)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = p.Close() }()
-	s := newSpool(t)
-	s.add(1)
-	if _, _, err := p.Take(t.Context(), "a.>", s.read(0)); err == nil || !strings.Contains(err.Error(), "daemon id") {
-		t.Errorf("%v", err)
-	}
-}
-
-func logTo(l *lines) *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
