@@ -35,7 +35,11 @@ const (
 // there is no token that says less.
 func (s *Server) Receive(ctx context.Context, d audit.Delivery) error {
 	outcome := "refused"
-	defer func() { s.metrics.batch(ctx, outcome) }()
+	defer func() {
+		if outcome != "early" { // it is asked about again and again
+			s.metrics.batch(ctx, outcome)
+		}
+	}()
 	now := s.now()
 	header, err := audit.DecodeBatchHeader(d.Batch)
 	if err == nil && header.DaemonID != d.DaemonID {
