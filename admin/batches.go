@@ -1,15 +1,11 @@
 package admin
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/caracalai/caracald/admin/api"
 	"github.com/caracalai/caracald/admin/store"
@@ -77,36 +73,52 @@ func (s *Server) takeBatch(w http.ResponseWriter, c *call) error {
 	if err := s.fleet.bind(ctx, c.actor, b.DaemonID, c.now); err != nil {
 		return err
 	}
-	stored, next, err := s.cutStored(ctx, &b)
-	if err != nil {
-		return err
-	}
-	batch := store.EventBatch{DaemonID: b.DaemonID, Epoch: b.Epoch, First: b.First, PrevHash: b.PrevHash, Hash: b.Hash, At: c.now,
-		Events: make([]store.Event, len(b.Records))}
-	for i := range b.Records {
-		batch.Events[i] = recordEvent(&b.Records[i], c.now)
-	}
-	result := store.AppendResult{NextOffset: next}
-	if len(batch.Events) > 0 {
-		result, err = s.store.Events().Append(ctx, batch)
-	}
+	result, err := s.storeBatch(ctx, &b, c.now)
 	if errors.Is(err, store.ErrChanged) {
 		outcome = "chain_mismatch"
 		return s.mismatch(w, c, b.DaemonID, b.Epoch, err)
 	}
 	if err != nil {
-		return fmt.Errorf("storing a batch of daemon %s: %w", b.DaemonID, err)
+		return err
+	}
+	outcome = storedOutcome(result)
+	return respond(w, http.StatusOK, api.BatchAccepted{Accepted: result.Accepted, Duplicate: result.Duplicate, NextOffset: result.NextOffset})
+}
+
+// storeBatch stores what is not stored yet of a batch, in one transaction.
+// store.ErrChanged: it does not continue what is stored.
+func (s *Server) storeBatch(ctx context.Context, b *audit.DecodedBatch, now time.Time) (store.AppendResult, error) {
+	stored, next, err := s.cutStored(ctx, b)
+	if err != nil {
+		return store.AppendResult{}, err
+	}
+	batch := store.EventBatch{DaemonID: b.DaemonID, Epoch: b.Epoch, First: b.First, PrevHash: b.PrevHash, Hash: b.Hash, At: now,
+		Events: make([]store.Event, len(b.Records))}
+	for i := range b.Records {
+		batch.Events[i] = recordEvent(&b.Records[i], now)
+	}
+	result := store.AppendResult{NextOffset: next}
+	if len(batch.Events) > 0 {
+		result, err = s.store.Events().Append(ctx, batch)
+	}
+	if err != nil {
+		return result, fmt.Errorf("storing a batch of daemon %s: %w", b.DaemonID, err)
 	}
 	result.Duplicate += stored
-	outcome = "stored"
 	if result.Hole > 0 {
-		outcome = "stored_after_hole"
 		s.log.Warn("audit records never came in", "daemon", b.DaemonID, "epoch", b.Epoch, "missing", result.Hole, "before", b.First)
 	}
 	s.metrics.records.Add(ctx, int64(result.Accepted))
 	s.metrics.duplicate.Add(ctx, int64(result.Duplicate))
 	s.metrics.holes.Add(ctx, int64(result.Hole))
-	return respond(w, http.StatusOK, api.BatchAccepted{Accepted: result.Accepted, Duplicate: result.Duplicate, NextOffset: result.NextOffset})
+	return result, nil
+}
+
+func storedOutcome(result store.AppendResult) string {
+	if result.Hole > 0 {
+		return "stored_after_hole"
+	}
+	return "stored"
 }
 
 // cutStored removes the records that are stored already from a batch, and
@@ -150,8 +162,8 @@ func recordEvent(r *audit.Record, at time.Time) store.Event {
 		Decision: r.Decision, EvaluationStatus: r.EvaluationStatus,
 		PolicySetID: r.PolicySetID, PolicySetVersionID: r.PolicySetVersionID,
 		ManifestSHA256: r.ManifestSHA256, BundleSHA256: r.BundleSHA256, PointerSequence: r.Sequence,
-		DeterminingPolicies: soundJSON(r.DeterminingPolicies), Diagnostics: soundJSON(r.Diagnostics),
-		Metadata: soundJSON(r.Metadata), Input: soundJSON(r.Input),
+		DeterminingPolicies: audit.SoundJSON(r.DeterminingPolicies), Diagnostics: audit.SoundJSON(r.Diagnostics),
+		Metadata: audit.SoundJSON(r.Metadata), Input: audit.SoundJSON(r.Input),
 		OccurredAt: r.OccurredAt.UTC(),
 	}
 	if e.ID == "" {
@@ -164,21 +176,4 @@ func recordEvent(r *audit.Record, at time.Time) store.Event {
 		e.EventType = "unknown"
 	}
 	return e
-}
-
-// soundJSON gives back what is JSON, byte for byte, and makes a JSON string of
-// what is not.
-func soundJSON(data json.RawMessage) json.RawMessage {
-	if len(data) == 0 {
-		return nil
-	}
-	// Duplicate names are the sender's affair; what would break our own answers is not.
-	if jsontext.Value(data).IsValid(jsontext.AllowDuplicateNames(true)) {
-		return data
-	}
-	text, err := jsontext.AppendQuote(nil, bytes.ToValidUTF8(data, []byte("\uFFFD")))
-	if err != nil {
-		return json.RawMessage(`"unreadable"`)
-	}
-	return json.RawMessage(text)
 }

@@ -209,6 +209,9 @@ func parseBatchHeader(data []byte) (BatchHeader, []byte, error) {
 	if len(data) < batchHeaderBytes || string(data[:8]) != batchMagic {
 		return BatchHeader{}, nil, fmt.Errorf("not a batch: %w", ErrFormat)
 	}
+	if data[8] > batchVersion {
+		return BatchHeader{}, nil, fmt.Errorf("version %d: %w", data[8], ErrVersion)
+	}
 	if data[8] != batchVersion || data[9] != batchCodecZstd || data[10]|data[11] != 0 {
 		return BatchHeader{}, nil, fmt.Errorf("version %d, codec %d: %w", data[8], data[9], ErrFormat)
 	}

@@ -1,6 +1,9 @@
 package audit
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors that callers tell apart with errors.Is.
 var (
@@ -14,6 +17,9 @@ var (
 	ErrFormat = errors.New("malformed audit data")
 	// ErrChain: well-formed records do not continue the hash chain.
 	ErrChain = errors.New("audit hash chain is broken")
+	// ErrVersion: a batch is of a version that this code does not know yet.
+	// It is an ErrFormat too.
+	ErrVersion = fmt.Errorf("%w: unknown version", ErrFormat)
 	// ErrLimit: a size or count is over its limit.
 	ErrLimit = errors.New("audit data over its limit")
 	// ErrLocked: another process, or another Spool in this one, has the directory.

@@ -120,6 +120,9 @@ type EncodedBatch struct {
 	// First is the offset of the first record, Count how many there are.
 	First uint64
 	Count int
+	// After is the offset that was acknowledged when the batch was read; where
+	// First is beyond it, the records between cannot be read.
+	After uint64
 	// PrevHash is the chain's hash before the first record, Hash after the last.
 	PrevHash, Hash [32]byte
 	// payload is the records, each after its length, as on the wire.
@@ -225,7 +228,7 @@ func (s *Spool) read(b *EncodedBatch, maxRecords, maxBytes int) error {
 	s.mu.Unlock()
 
 	s.reader.buf.forget()
-	*b = EncodedBatch{Epoch: s.epoch.String(), payload: b.payload[:0]}
+	*b = EncodedBatch{Epoch: s.epoch.String(), After: acked, payload: b.payload[:0]}
 	g := gathering{EncodedBatch: b, acked: acked, records: maxRecords, bytes: maxBytes}
 	from := s.startOf(segments, acked)
 	started := false

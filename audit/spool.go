@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/caracalai/caracald/internal/filelock"
 )
 
 // Durability says when Append returns.
@@ -234,7 +236,9 @@ func (s *Spool) open() error {
 		return fmt.Errorf("%w: %w", ErrSpoolFailed, err)
 	}
 	var err error
-	if s.lock, err = lockFile(filepath.Join(s.dir, "lock")); err != nil {
+	if s.lock, err = filelock.Lock(filepath.Join(s.dir, "lock")); errors.Is(err, filelock.ErrLocked) {
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	} else if err != nil {
 		return err
 	}
 	if s.gaps, err = openGaps(s.disk, filepath.Join(s.dir, "gaps"), s.durability != SyncNone, s.log); err != nil {
@@ -260,7 +264,7 @@ func (s *Spool) release() error {
 	}
 	errs = append(errs, s.reader.close())
 	if s.lock != nil {
-		errs = append(errs, unlockFile(s.lock))
+		errs = append(errs, filelock.Unlock(s.lock))
 	}
 	return errors.Join(errs...)
 }

@@ -91,6 +91,9 @@ type Config struct {
 	SpoolDurability audit.Durability
 	// SpoolMaxBytes bounds the records not yet shipped. Default audit.DefaultMaxBytes, 1 GiB.
 	SpoolMaxBytes int64
+	// AuditSink takes the audit; nil is the admin side. The caller closes it
+	// after Run.
+	AuditSink audit.Sink
 	// Lost is LostGrace by default.
 	Lost LostMode
 	// Grace is how long an expired pointer is served with LostGrace. Default 24 h.

@@ -42,6 +42,7 @@ type Daemon struct {
 	id      string
 	maskKey []byte
 	spool   *audit.Spool
+	sink    audit.Sink
 	library policy.Library
 	cache   *cache.Cache[*policy.Answer]
 	// registered is the callback of the metrics.
@@ -74,6 +75,9 @@ type Daemon struct {
 	isReady       atomic.Bool
 	ready         chan struct{}
 	readyOnce     sync.Once
+	// oldest is when the first record of the batch that is shipped occurred, in
+	// Unix nanoseconds.
+	oldest atomic.Int64
 	// unkept tells that records cannot be kept, so that it is logged once.
 	unkept atomic.Bool
 }
@@ -91,6 +95,9 @@ func New(cfg Config) (_ *Daemon, err error) {
 	}
 	d.vitals = newVitals(cfg.Now())
 	d.fetcher = d.newFetcher()
+	if d.sink = cfg.AuditSink; d.sink == nil {
+		d.sink = &adminSink{d.up}
+	}
 	d.serving, d.stopServing = context.WithCancel(context.Background())
 	d.zones.Store(&map[string]*zone{})
 	for _, id := range cfg.Zones {

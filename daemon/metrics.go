@@ -26,6 +26,7 @@ type metrics struct {
 	badPointers   metric.Int64Counter
 	shippedCount  metric.Int64Counter
 	shippedBytes  metric.Int64Counter
+	shipFailures  metric.Int64Counter
 }
 
 // decisionBounds are the histogram's buckets, in seconds: a decision takes
@@ -53,8 +54,9 @@ func newMetrics(provider metric.MeterProvider) (*metrics, metric.Meter, error) {
 	counter(&out.watchFailures, "caracal.daemon.watch_failures", "{poll}", "Long polls that failed.")
 	counter(&out.pointers, "caracal.daemon.pointers", "{pointer}", "New pointers taken in, by zone.")
 	counter(&out.badPointers, "caracal.daemon.pointers_refused", "{pointer}", "Pointers that could not be verified, by zone.")
-	counter(&out.shippedCount, "caracal.daemon.audit_shipped", "{record}", "Audit records that the admin side has taken.")
-	counter(&out.shippedBytes, "caracal.daemon.audit_shipped_bytes", "By", "Compressed bytes of shipped batches.")
+	counter(&out.shippedCount, "caracal.daemon.audit_shipped", "{record}", "Audit records that the sink has taken, by sink.")
+	counter(&out.shippedBytes, "caracal.daemon.audit_shipped_bytes", "By", "Bytes sent or written of shipped batches, by sink.")
+	counter(&out.shipFailures, "caracal.daemon.audit_ship_failures", "{attempt}", "Batches that could not be handed to the sink and are tried again, by sink.")
 	histogram(&out.latency, "caracal.daemon.decision_duration", "Time from an input to its answer, its durable record included.", decisionBounds...)
 	histogram(&out.loads, "caracal.daemon.load_duration", "Time to verify, compile and swap a pointer in.", 1e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 5)
 	histogram(&out.compiles, "caracal.daemon.compile_duration", "Time to compile the policies of a version.", 1e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 5)
@@ -84,6 +86,8 @@ func (d *Daemon) observe(m metric.Meter) error {
 	interpreted := gauge("caracal.daemon.zone_interpreted", "1", "1 where OPA's evaluator evaluates the zone's policies, by zone.")
 	age, err := m.Float64ObservableGauge("caracal.daemon.pointer_age", metric.WithUnit("s"), metric.WithDescription("Time since the served pointer was issued, by zone."))
 	failed = append(failed, err)
+	lag, err := m.Float64ObservableGauge("caracal.daemon.audit_lag", metric.WithUnit("s"), metric.WithDescription("Age of the oldest audit record that the sink has not taken, 0 where it has all."))
+	failed = append(failed, err)
 	if err := errors.Join(failed...); err != nil {
 		return err
 	}
@@ -96,6 +100,11 @@ func (d *Daemon) observe(m metric.Meter) error {
 		o.ObserveInt64(hits, int64(c.Hits))
 		o.ObserveInt64(misses, int64(c.Misses))
 		now := d.cfg.Now()
+		behind := 0.0
+		if oldest := d.oldest.Load(); s.Depth > 0 && oldest > 0 {
+			behind = max(0, now.Sub(time.Unix(0, oldest)).Seconds())
+		}
+		o.ObserveFloat64(lag, behind)
 		for _, z := range *d.zones.Load() {
 			if snap := z.current.Load(); snap != nil {
 				of := metric.WithAttributes(attribute.String("zone", z.id))
@@ -109,7 +118,7 @@ func (d *Daemon) observe(m metric.Meter) error {
 			}
 		}
 		return nil
-	}, depth, size, gaps, hits, misses, sequence, interpreted, age)
+	}, depth, size, gaps, hits, misses, sequence, interpreted, age, lag)
 	return err
 }
 
@@ -177,7 +186,12 @@ func (m *metrics) pointerSeen(ctx context.Context, zone string) {
 
 func (m *metrics) watchFailed(ctx context.Context) { m.watchFailures.Add(ctx, 1) }
 
-func (m *metrics) shipped(ctx context.Context, records, bytes int) {
-	m.shippedCount.Add(ctx, int64(records))
-	m.shippedBytes.Add(ctx, int64(bytes))
+func (m *metrics) shipped(ctx context.Context, sink string, records, bytes int) {
+	of := metric.WithAttributes(attribute.String("sink", sink))
+	m.shippedCount.Add(ctx, int64(records), of)
+	m.shippedBytes.Add(ctx, int64(bytes), of)
+}
+
+func (m *metrics) shipFailed(ctx context.Context, sink string) {
+	m.shipFailures.Add(ctx, 1, metric.WithAttributes(attribute.String("sink", sink)))
 }

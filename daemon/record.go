@@ -23,6 +23,8 @@ const (
 	gapRecord   = "not_encodable"
 	gapReach    = "zone_not_reached"
 	gapMismatch = "chain_mismatch"
+	gapLimit    = "too_large"
+	gapRejected = "rejected_by_sink"
 )
 
 // startRecord hands the audit record of a decision to the spool. The problem is

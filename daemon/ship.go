@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"time"
 
@@ -22,8 +21,7 @@ const (
 	shipPause = 20 * time.Millisecond
 )
 
-// ship sends the spool's records to the admin side, in order, each at least
-// once, until ctx ends; then it goes on for the drain timeout at most.
+// ship hands the spool's records to the sink, in order, each at least once, until ctx ends; then it goes on for the drain timeout at most.
 func (d *Daemon) ship(ctx context.Context) {
 	drain, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -44,7 +42,7 @@ func (d *Daemon) ship(ctx context.Context) {
 		if err == nil {
 			if most, err = d.shipBatch(drain, &b); err == nil {
 				pause.Reset()
-				if b.Count < shipRecords/2 && most == shipRecords {
+				if b.Count < shipRecords/2 && most == shipRecords && d.spool.Stats().Depth < shipRecords/2 {
 					sleep(ctx, shipPause)
 				}
 				continue
@@ -57,51 +55,56 @@ func (d *Daemon) ship(ctx context.Context) {
 			continue
 		}
 		wait := pause.NextBackOff()
-		d.log.Warn("audit could not be shipped", "records", b.Count, "error", err, "again_in", wait)
+		d.metrics.shipFailed(ctx, d.sink.Name())
+		d.log.Warn("audit could not be shipped", "sink", d.sink.Name(), "records", b.Count, "error", err, "again_in", wait)
 		if !sleep(drain, wait) {
 			return
 		}
 	}
 }
 
-// shipBatch sends a batch and acknowledges what was taken. It tells how many
-// records the next one is to have at most.
+// shipBatch hands a batch to the sink and acknowledges what was taken. It tells
+// how many records the next one is to have at most.
 func (d *Daemon) shipBatch(ctx context.Context, b *audit.EncodedBatch) (most int, err error) {
 	most = shipRecords
-	data, err := b.Append(nil, d.id)
-	if err != nil {
-		return most, fmt.Errorf("encoding a batch: %w", err)
-	}
+	d.oldest.Store(b.Oldest().UnixNano())
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	var accepted struct {
-		NextOffset uint64 `json:"next_offset"`
-	}
-	_, answer, err := d.up.call(ctx, http.MethodPost, "/v1/audit/batches", "application/vnd.caracal.audit-batch", data, 1<<20)
-	var r *refusal
-	switch errors.As(err, &r); {
-	case r != nil && r.status == http.StatusConflict:
-		// The admin side has other records at these offsets, or before them;
-		// sending these again changes nothing.
+	next, size, err := d.sink.Take(ctx, d.id, b)
+	switch {
+	case errors.Is(err, audit.ErrChain):
+		// The sink has other records at these offsets, or before them; sending
+		// these again changes nothing.
 		return most, d.decodeAndGiveUp(b, gapMismatch, err)
-	case r != nil && r.status == http.StatusForbidden && r.Code != codeTaken:
+	case errors.Is(err, audit.ErrReach):
 		return d.sortOut(b, err)
+	case errors.Is(err, audit.ErrLimit):
+		return most, d.giveUpFirst(b, gapLimit, err)
+	case errors.Is(err, audit.ErrRejected):
+		return most, d.giveUpFirst(b, gapRejected, err)
 	case err != nil:
 		return most, err
 	}
-	if err := json.Unmarshal(answer, &accepted); err != nil {
-		return most, fmt.Errorf("reading the answer to a batch: %w", err)
-	}
-	// Only what was sent is acknowledged, whatever the admin side says it has.
-	next := min(accepted.NextOffset, b.Next())
+	// Only what was handed over is acknowledged, whatever the sink says it has.
+	next = min(next, b.Next())
 	if next <= b.First {
-		return most, fmt.Errorf("the admin side wants offset %d after a batch from %d to %d", accepted.NextOffset, b.First, b.Next())
+		return most, fmt.Errorf("the sink wants offset %d after a batch from %d to %d", next, b.First, b.Next())
 	}
 	if err := d.spool.Ack(next); err != nil {
 		return most, fmt.Errorf("acknowledging shipped audit: %w", err)
 	}
-	d.metrics.shipped(ctx, int(next-b.First), len(data))
+	d.oldest.Store(0)
+	d.metrics.shipped(ctx, d.sink.Name(), int(next-b.First), size)
 	return most, nil
+}
+
+// giveUpFirst counts the first record of a batch as a gap: the sink does not take
+// it by itself either.
+func (d *Daemon) giveUpFirst(b *audit.EncodedBatch, reason string, cause error) error {
+	if err := b.Cut(1); err != nil {
+		return errors.Join(cause, err)
+	}
+	return d.decodeAndGiveUp(b, reason, cause)
 }
 
 // sortOut deals with a batch that the token may not send. Anybody may ask for a
@@ -167,7 +170,7 @@ func (d *Daemon) giveUp(b audit.Batch, reason string, cause error) error {
 	for zone, n := range lost {
 		d.spool.NoteGap(zone, n, reason)
 	}
-	d.log.Error("the admin side does not take some audit records; they are counted as a gap", "records", len(b.Records), "first_offset", b.First, "reason", reason, "error", cause)
+	d.log.Error("the sink does not take some audit records; they are counted as a gap", "sink", d.sink.Name(), "records", len(b.Records), "first_offset", b.First, "reason", reason, "error", cause)
 	if err := d.spool.Ack(b.Next()); err != nil {
 		return fmt.Errorf("passing audit that was not taken: %w", err)
 	}

@@ -90,7 +90,7 @@ func TestMetrics(t *testing.T) {
 	if age, ok := got["caracal.daemon.pointer_age zone=z1"]; !ok || age < 0 {
 		t.Errorf("pointer age %v (%v)", age, ok)
 	}
-	for _, name := range []string{"caracal.daemon.spool_depth", "caracal.daemon.spool_size", "caracal.daemon.audit_shipped"} {
+	for _, name := range []string{"caracal.daemon.spool_depth", "caracal.daemon.spool_size", "caracal.daemon.audit_shipped sink=admin", "caracal.daemon.audit_lag"} {
 		if _, ok := got[name]; !ok {
 			t.Errorf("%s is missing", name)
 		}

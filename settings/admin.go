@@ -25,6 +25,15 @@ type Admin struct {
 	LeaseTTL            time.Duration `name:"lease-ttl" doc:"how long what one replica does for all waits for a replica that is gone"`
 	MaxWatchers         int           `name:"max-watchers" doc:"most long polls and audit tails open at once; each needs an open file"`
 	FetchRate           int           `name:"fetch-rate" doc:"bundle fetches in a second that watchers who are told of one at the same time are spread over"`
+	AuditNATS           []string      `name:"audit-nats" doc:"URLs of NATS servers whose JetStream stream of audit is consumed, such as nats://host:4222; empty for none" secret:"true"`
+	AuditNATSCreds      string        `name:"audit-nats-creds" doc:"credentials file for NATS"`
+	AuditNATSCA         string        `name:"audit-nats-ca" doc:"PEM file of the authorities to trust for NATS; empty for the system's"`
+	AuditNATSCert       string        `name:"audit-nats-cert" doc:"PEM file of the client certificate for NATS"`
+	AuditNATSKey        string        `name:"audit-nats-key" doc:"PEM file of its key"`
+	AuditNATSStream     string        `name:"audit-nats-stream" doc:"name of the JetStream stream; made when there is none"`
+	AuditNATSSubject    string        `name:"audit-nats-subject" doc:"what the subjects of audit begin with; a dot and the daemon's id follow"`
+	AuditNATSReplicas   int           `name:"audit-nats-replicas" doc:"replicas of a stream that is made, 1 to 5"`
+	AuditNATSMaxBytes   int64         `name:"audit-nats-max-bytes" doc:"most bytes of a stream that is made; a full one refuses more, and the daemons keep it; 0 for no bound but the account's"`
 	LogLevel            string        `name:"log-level" doc:"debug, info, warn or error"`
 	LogFormat           string        `name:"log-format" doc:"text or json"`
 }
@@ -43,6 +52,9 @@ func DefaultAdmin() Admin {
 		LeaseTTL:            15 * time.Second,
 		MaxWatchers:         20000,
 		FetchRate:           4000,
+		AuditNATSStream:     "CARACAL_AUDIT",
+		AuditNATSSubject:    "caracal.audit",
+		AuditNATSReplicas:   1,
 		LogLevel:            "info",
 		LogFormat:           "text",
 	}

@@ -29,6 +29,8 @@ import (
 type Telemetry struct {
 	Meters  *metric.MeterProvider
 	Tracers *trace.TracerProvider
+	// Resource describes the process to whoever is sent its telemetry.
+	Resource *resource.Resource
 	// Metrics answers a Prometheus scrape.
 	Metrics http.Handler
 	// Propagator reads and writes W3C trace context and baggage.
@@ -75,6 +77,7 @@ func Start(ctx context.Context, service, version string) (*Telemetry, error) {
 	return &Telemetry{
 		Meters:     metric.NewMeterProvider(meterOptions...),
 		Tracers:    trace.NewTracerProvider(tracerOptions...),
+		Resource:   res,
 		Metrics:    promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		Propagator: propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}),
 	}, nil

@@ -22,13 +22,14 @@ func deps(t *testing.T, pkg string) []string {
 // Who may import whom, as docs/architecture.md says.
 func TestImports(t *testing.T) {
 	ours := map[string][]string{
-		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "distribution": {"bundle"}, "distribution/drivers": {}, "audit": {}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {}, "admin/console": {},
+		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "distribution": {"bundle"}, "distribution/drivers": {}, "internal/filelock": {}, "audit": {"internal/filelock"}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {}, "admin/console": {},
 		"admin/store/relational": {"admin/store"}, "admin/store/transfer": {"admin/store", "admin/store/relational"},
-		"daemon":        {"policy", "policy/engine", "bundle", "distribution", "audit", "cache"},
+		"audit/queue": {"audit", "internal/filelock"}, "audit/otlp": {"audit", "internal/filelock"}, "audit/files": {"audit", "internal/filelock"},
+		"daemon":        {"policy", "policy/engine", "bundle", "distribution", "audit", "internal/filelock", "cache"},
 		"mirror":        {"bundle", "distribution"},
 		"daemon/client": {},
 		"admin/api":     {"policy", "policy/engine"},
-		"admin":         {"policy", "policy/engine", "bundle", "distribution", "audit", "admin/api", "admin/store", "admin/console"},
+		"admin":         {"policy", "policy/engine", "bundle", "distribution", "audit", "internal/filelock", "admin/api", "admin/store", "admin/console"},
 		"admin/client":  {"policy", "policy/engine", "bundle", "admin/api"},
 	}
 	for pkg, allowed := range ours {
@@ -50,6 +51,13 @@ func TestImports(t *testing.T) {
 		for _, foreign := range []string{"sqlite", "pgx", module + "admin", module + "mirror", module + "distribution/drivers", "aws-sdk", "cloud.google.com", "azure-sdk", "Azure/azure"} {
 			if strings.Contains(dep, foreign) {
 				t.Errorf("caracald is linked with %s", dep)
+			}
+		}
+	}
+	for _, binary := range []string{"cmd/caracal", "cmd/caracald"} {
+		for _, dep := range deps(t, binary) {
+			if strings.Contains(dep, "nats-server") {
+				t.Errorf("%s is linked with %s, which is for tests", binary, dep)
 			}
 		}
 	}

@@ -31,8 +31,8 @@ type plant struct {
 	client           *client.Client
 	zone, set        string
 	admin, daemon    *process
-	// adminArgs are added to the command line of the control plane.
-	adminArgs []string
+	// adminArgs and daemonArgs are added to the command lines.
+	adminArgs, daemonArgs []string
 }
 
 // process is a child that can be killed and started again.
@@ -102,7 +102,12 @@ func (p *process) stop() {
 
 func newPlant(t *testing.T, adminArgs ...string) *plant {
 	t.Helper()
-	p := &plant{t: t, dir: t.TempDir(), token: "bootstrap-secret-of-tests", adminArgs: adminArgs}
+	return newPlantOf(t, adminArgs, nil)
+}
+
+func newPlantOf(t *testing.T, adminArgs, daemonArgs []string) *plant {
+	t.Helper()
+	p := &plant{t: t, dir: t.TempDir(), token: "bootstrap-secret-of-tests", adminArgs: adminArgs, daemonArgs: daemonArgs}
 	p.daemonBinary = filepath.Join(t.TempDir(), "caracald")
 	if out, err := exec.Command("go", "build", "-o", p.daemonBinary, "../caracald").CombinedOutput(); err != nil {
 		t.Fatalf("building caracald: %v\n%s", err, out)
@@ -120,12 +125,7 @@ func newPlant(t *testing.T, adminArgs ...string) *plant {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.admin = &process{t: t, name: "caracal admin", log: &tail{}, make: func() *exec.Cmd {
-		cmd := exec.Command(self, "admin", "--admin-addr", adminAddr, "--data-dir", filepath.Join(p.dir, "admin"), "--maintenance-interval", "200ms")
-		cmd.Args = append(cmd.Args, p.adminArgs...)
-		cmd.Env = append(os.Environ(), asCaracal+"=1", "CARACAL_ADMIN_TOKEN="+p.token)
-		return cmd
-	}}
+	p.admin = p.controlPlane(self, adminAddr)
 	p.admin.start()
 	t.Cleanup(p.admin.kill)
 	if p.client, err = client.New(p.adminURL, p.token, client.WithRetries(40, 20*time.Millisecond)); err != nil {
@@ -156,6 +156,7 @@ func newPlant(t *testing.T, adminArgs ...string) *plant {
 	p.daemon = &process{t: t, name: "caracald", log: &tail{}, make: func() *exec.Cmd {
 		cmd := exec.Command(p.daemonBinary, "--admin-url", p.adminURL, "--zone", p.zone, "--trust-root", root,
 			"--state-dir", filepath.Join(p.dir, "daemon"), "--decide-addr", decideAddr)
+		cmd.Args = append(cmd.Args, p.daemonArgs...)
 		cmd.Env = append(os.Environ(), "CARACALD_TOKEN="+token.Secret)
 		return cmd
 	}}
@@ -163,6 +164,16 @@ func newPlant(t *testing.T, adminArgs ...string) *plant {
 	t.Cleanup(p.daemon.kill)
 	p.waitReady()
 	return p
+}
+
+// controlPlane is a control plane that is not started yet.
+func (p *plant) controlPlane(self, addr string) *process {
+	return &process{t: p.t, name: "caracal admin", log: &tail{}, make: func() *exec.Cmd {
+		cmd := exec.Command(self, "admin", "--admin-addr", addr, "--data-dir", filepath.Join(p.dir, "admin"), "--maintenance-interval", "200ms")
+		cmd.Args = append(cmd.Args, p.adminArgs...)
+		cmd.Env = append(os.Environ(), asCaracal+"=1", "CARACAL_ADMIN_TOKEN="+p.token)
+		return cmd
+	}}
 }
 
 // waitReady waits until the daemon is ready.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/caracalai/caracald/audit/queue/natstest"
 	"github.com/caracalai/caracald/bundle"
 )
 
@@ -24,6 +25,7 @@ import (
 const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
+	natstest.Main()
 	if os.Getenv(asCaracal) != "" {
 		main()
 		return

@@ -124,12 +124,22 @@ func serveAdmin(ctx context.Context, loaded *settings.Loaded[settings.Admin], lo
 	if err != nil {
 		return err
 	}
+	consumer, err := auditConsumer(loaded, server, log, observed)
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", set.Addr)
 	if err != nil {
 		return loaded.Invalid("admin-addr", err)
 	}
 	log.Info("the admin API is served", "address", listener.Addr().String(), "data", set.DataDir)
-	return serve(ctx, server, listener, secure)
+	if consumer == nil {
+		return serve(ctx, server, listener, secure)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return consumer.Run(ctx) })
+	g.Go(func() error { return serve(ctx, server, listener, secure) })
+	return g.Wait()
 }
 
 // serve serves a control plane or a mirror on a listener until ctx ends, and

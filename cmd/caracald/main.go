@@ -115,6 +115,14 @@ func serve(ctx context.Context, loaded *settings.Loaded[settings.Daemon], errs i
 	if cfg.BundleSources, err = sources(ctx, loaded); err != nil {
 		return err
 	}
+	sink, err := openSink(ctx, loaded, log, observed)
+	if err != nil {
+		return err
+	}
+	if sink != nil {
+		cfg.AuditSink = sink
+		defer func() { err = errors.Join(err, sink.Close()) }()
+	}
 	d, err := daemon.New(cfg)
 	if err != nil {
 		return err

@@ -1,6 +1,6 @@
 //go:build unix
 
-package audit
+package filelock
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// lockFile takes an advisory lock that ends with the process, however it ends.
+// Lock takes an advisory lock that ends with the process, however it ends.
 // ErrLocked says that another holder has it.
-func lockFile(name string) (*os.File, error) {
+func Lock(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock: %w", err)
@@ -32,9 +32,9 @@ func lockFile(name string) (*os.File, error) {
 	return nil, fmt.Errorf("locking %s: %w", name, err)
 }
 
-// unlockFile gives a lock back. Closing the file alone would leave the lock to a
+// Unlock gives a lock back. Closing the file alone would leave the lock to a
 // process that is just being started, which has every file until it runs another
 // program.
-func unlockFile(f *os.File) error {
+func Unlock(f *os.File) error {
 	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
