@@ -83,6 +83,17 @@ func daemonFilter(q store.DaemonQuery) Filter {
 	if q.After != "" {
 		f.Add("d.id > ?", q.After)
 	}
+	// Few are behind or fail: who they are is looked up once, rather than asked of each daemon.
+	zone, args := "", []any(nil)
+	if q.ZoneID != "" {
+		zone, args = ` AND r.zone_id = ?`, []any{q.ZoneID}
+	}
+	switch q.State {
+	case store.DaemonFailing:
+		f.Add(`(d.failing_since IS NOT NULL OR d.id IN (SELECT r.daemon_id FROM receipts r WHERE r.state = 'failed'`+zone+`))`, args...)
+	case store.DaemonLagging:
+		f.Add(`d.id IN (SELECT r.daemon_id FROM pointers p JOIN receipts r ON r.zone_id = p.zone_id WHERE r.sequence < p.sequence`+zone+`)`, args...)
+	}
 	if q.ZoneID != "" {
 		f.Add("EXISTS (SELECT 1 FROM receipts r WHERE r.zone_id = ? AND r.daemon_id = d.id)", q.ZoneID)
 	}

@@ -8,4 +8,8 @@ ALTER TABLE daemons ADD COLUMN status TEXT COLLATE "C" NOT NULL DEFAULT 'null';
 ALTER TABLE daemons ADD COLUMN failing_since BIGINT;
 ALTER TABLE daemons ADD COLUMN retired_at BIGINT;
 ALTER TABLE receipts ADD COLUMN since BIGINT;
-CREATE INDEX receipts_daemon ON receipts (daemon_id, zone_id);
+CREATE INDEX receipts_daemon ON receipts (daemon_id, zone_id, sequence);
+-- So that what is behind or failed is found without looking at all the rest.
+CREATE INDEX receipts_behind ON receipts (zone_id, sequence, daemon_id);
+CREATE INDEX receipts_failed ON receipts (daemon_id, zone_id) WHERE state = 'failed';
+CREATE INDEX pointers_sequence ON pointers (zone_id, sequence);
