@@ -3,7 +3,6 @@ package mirror
 import (
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -82,33 +81,38 @@ var (
 	hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
+// wrong is an error about a field.
+func wrong(field, format string, args ...any) error {
+	return fmt.Errorf("%s: %w", field, fmt.Errorf(format, args...))
+}
+
 // prepare checks the configuration and fills the defaults in. An error names
 // the field.
 func (c *Config) prepare() error {
 	if len(c.AdminURLs) == 0 {
-		return errors.New("AdminURLs: at least one is required")
+		return wrong("AdminURLs", "at least one is required")
 	}
 	for _, text := range c.AdminURLs {
 		u, err := url.Parse(text)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-			return fmt.Errorf("AdminURLs: %q is no http or https URL", text)
+			return wrong("AdminURLs", "%q is no http or https URL", text)
 		}
 	}
 	switch {
 	case c.Token == "" && (c.AdminTLS == nil || len(c.AdminTLS.Certificates) == 0):
-		return errors.New("Token: is required where there is no client certificate")
+		return wrong("Token", "is required where there is no client certificate")
 	case len(c.TrustRoot) == 0 && !hashPattern.MatchString(c.TrustRootSHA256):
-		return errors.New("TrustRoot: it, or TrustRootSHA256 with 64 lower-case hexadecimal digits, is required")
+		return wrong("TrustRoot", "it, or TrustRootSHA256 with 64 lower-case hexadecimal digits, is required")
 	case c.StateDir == "":
-		return errors.New("StateDir: is required")
+		return wrong("StateDir", "is required")
 	case c.CacheBytes < 0:
-		return errors.New("CacheBytes: is negative")
+		return wrong("CacheBytes", "is negative")
 	case c.MaxWatchers < 0:
-		return errors.New("MaxWatchers: is negative")
+		return wrong("MaxWatchers", "is negative")
 	}
 	for _, id := range c.Zones {
 		if !idPattern.MatchString(id) {
-			return fmt.Errorf("Zones: %q is no zone id", id)
+			return wrong("Zones", "%q is no zone id", id)
 		}
 	}
 	for _, d := range []struct {
@@ -128,7 +132,7 @@ func (c *Config) prepare() error {
 			*d.value = d.byItself
 		}
 		if *d.value < d.least || *d.value > d.most {
-			return fmt.Errorf("%s: is %v; it must be %v to %v", d.name, *d.value, d.least, d.most)
+			return wrong(d.name, "is %v; it must be %v to %v", *d.value, d.least, d.most)
 		}
 	}
 	if c.CacheBytes == 0 {

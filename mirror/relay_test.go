@@ -417,3 +417,50 @@ func TestHangingBundle(t *testing.T) {
 	s.between.Store(nil)
 	eventually(t, "the bundle is cached once it comes", func() bool { return r.measured("caracal.mirror.cache_bundles") == 2 })
 }
+
+// TestChain: a mirror may follow another one.
+func TestChain(t *testing.T) {
+	s := newSite(t)
+	z := s.zone("one")
+	v := z.activate()
+	first := s.mirror(nil)
+	second := s.mirror(func(c *mirror.Config) { c.AdminURLs = []string{first.url} })
+	n := s.daemon(second, s.newToken("node", nil).Secret, nil)
+	n.decidesBy(z.id, v.ID)
+	v = z.activate()
+	n.decidesBy(z.id, v.ID)
+	if st, err := s.client.WaitLoaded(t.Context(), z.id, z.set, v.ID, "", nil); err != nil || st.Daemons.Loaded != 1 {
+		t.Fatalf("%+v: %v", st, err)
+	}
+}
+
+// TestManyWait: no more daemons wait than may, and those that are too many are told.
+func TestManyWait(t *testing.T) {
+	s := newSite(t)
+	z := s.zone("one")
+	z.activate()
+	r := s.mirror(func(c *mirror.Config) { c.MaxWatchers = 1 })
+	eventually(t, "the mirror has the zone", func() bool {
+		_, all := r.watch(root)
+		return all[z.id] == 1
+	})
+	held := bundle.WatchRequest{Zones: bundle.AllZones(), Have: map[string]bundle.Held{z.id: {Sequence: 1}}, WaitSeconds: 60}
+	waited := make(chan int, 1)
+	go func() {
+		status, _, _ := r.call("POST", "/v1/pointers/watch", root, held)
+		waited <- status
+	}()
+	eventually(t, "one waits", func() bool { return r.measured("caracal.mirror.watchers") == 1 })
+	if status, header, body := r.call("POST", "/v1/pointers/watch", root, held); status != http.StatusServiceUnavailable || !bytes.Contains(body, []byte("too_many_watchers")) || header.Get("Retry-After") == "" {
+		t.Errorf("the second was answered %d %s", status, body)
+	}
+	z.activate()
+	select {
+	case status := <-waited:
+		if status != http.StatusOK {
+			t.Errorf("the one that waited was answered %d", status)
+		}
+	case <-time.After(patience):
+		t.Error("the one that waited was not woken")
+	}
+}

@@ -228,6 +228,13 @@ func (m *Mirror) watch(w http.ResponseWriter, r *http.Request, g *grant) {
 		return
 	}
 	zones := m.pointers.count()
+	if m.answerNewer(w, waiter.zones, held) {
+		return
+	}
+	if req.WaitSeconds == 0 {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	if !m.pointers.wait(waiter, m.cfg.MaxWatchers) {
 		refuse(http.StatusServiceUnavailable, "too_many_watchers", "as many daemons wait as may; try again soon").write(w)
 		return
@@ -241,9 +248,7 @@ func (m *Mirror) watch(w http.ResponseWriter, r *http.Request, g *grant) {
 	defer end.Stop()
 	moved := waiter.zones // what moved before the daemon waited counts too
 	for {
-		if newer := m.pointers.newer(moved, held); len(newer) > 0 {
-			w.Header().Set("Cache-Control", "no-store")
-			writeJSON(w, http.StatusOK, bundle.WatchResponse{Pointers: newer})
+		if m.answerNewer(w, moved, held) {
 			return
 		}
 		if all && zones != m.pointers.count() {
@@ -263,6 +268,18 @@ func (m *Mirror) watch(w http.ResponseWriter, r *http.Request, g *grant) {
 		break
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// answerNewer answers the pointers that are newer than what is held, and tells
+// whether there were any.
+func (m *Mirror) answerNewer(w http.ResponseWriter, zones map[string]bool, held map[string]bundle.Held) bool {
+	newer := m.pointers.newer(zones, held)
+	if len(newer) == 0 {
+		return false
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusOK, bundle.WatchResponse{Pointers: newer})
+	return true
 }
 
 // bundle answers a bundle that a pointer within the token's reach names, from the
