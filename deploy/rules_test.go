@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +25,7 @@ var promql = parser.NewParser(parser.Options{})
 
 func ruleGroups(t *testing.T) *rulefmt.RuleGroups {
 	t.Helper()
-	groups, errs := rulefmt.Parse([]byte(read(t, "prometheus/alerts.yaml")), false, model.UTF8Validation, promql)
+	groups, errs := rulefmt.Parse([]byte(read(t, "prometheus/alerts.yaml")), false, model.UTF8Validation, promql, slog.New(slog.DiscardHandler))
 	for _, err := range errs {
 		t.Errorf("prometheus/alerts.yaml: %v", err)
 	}
