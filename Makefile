@@ -13,7 +13,7 @@ RACE        := $(shell command -v gcc >/dev/null 2>&1 || command -v clang >/dev/
 # Everything is built alike, so that nothing is built twice.
 export GOFLAGS += -trimpath
 
-.PHONY: run build test lint bench cerbos conformance fmt generate cross clean
+.PHONY: run build test deploy-check lint bench cerbos conformance fmt generate cross clean
 
 run: build ## Build, start caracal dev, play the payments walk against it, and serve until interrupted
 	@CGO_ENABLED=0 examples/payments/run.sh "$(DATA)"
@@ -26,6 +26,11 @@ build: ## Leave bin/caracal, bin/caracald and bin/caracal-bench
 test: build ## All tests
 	$(GO) test $(RACE) -timeout 40m ./...
 	cd bench && $(GO) test -timeout 10m ./...
+	@$(MAKE) --no-print-directory deploy-check
+
+# Its own module keeps Helm's and Kubernetes' libraries out of the others.
+deploy-check: ## Check chart, units, container file, alerts and dashboards, against schemas and the running binaries
+	cd deploy && $(GO) test -timeout 20m ./...
 
 lint: ## Format, vet, static analysis, module files, generated files, import rules, cross builds
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-ed:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -33,6 +38,7 @@ lint: ## Format, vet, static analysis, module files, generated files, import rul
 	CGO_ENABLED=0 $(GO) vet ./...
 	CGO_ENABLED=0 $(GO) run $(STATICCHECK) ./...
 	cd bench && $(GO) mod tidy -diff && CGO_ENABLED=0 $(GO) vet ./... && CGO_ENABLED=0 $(GO) run $(STATICCHECK) ./...
+	cd deploy && $(GO) mod tidy -diff && CGO_ENABLED=0 $(GO) vet ./... && CGO_ENABLED=0 $(GO) run $(STATICCHECK) ./...
 	@$(MAKE) --no-print-directory cross
 
 cross: ## Both binaries also build for other systems
@@ -57,9 +63,10 @@ conformance: ## Run OPA's conformance cases against the compiled engine, and say
 fmt: ## Format the code
 	gofmt -w $$(git ls-files '*.go')
 
-generate: ## Write generated files anew: the OpenAPI document, the reference, the TypeScript clients, the console's pages
+generate: ## Write generated files anew: the OpenAPI document, the reference, the dashboards, the TypeScript clients, the console's pages
 	$(GO) test ./admin -run TestOpenAPI -update
 	$(GO) test ./cmd/caracal -run TestReference -update
+	cd deploy && $(GO) test -run TestDashboards -update . && $(GO) test -run TestChartFiles -update .
 	cd admin/typescript && npm ci --no-audit --no-fund && npm run generate && npm run build
 	cd daemon/typescript && npm ci --no-audit --no-fund && npm run build
 	cd admin/console && npm ci --no-audit --no-fund && npm run build
