@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,17 +13,32 @@ import (
 	"testing"
 )
 
-// built is the directory with caracal and caracald, made once for all tests.
+// imageVersion is the version that tests build.
+const imageVersion = "v1.2.3"
+
+// built is the directory with caracal and caracald, made once for all tests, as
+// the container file makes them.
 var built = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "deploy-check")
 	if err != nil {
 		return "", err
 	}
-	return dir, compile("..", dir, "-s -w")
+	return dir, compile("..", dir)
 })
 
-// compile builds both binaries of a source tree.
-func compile(tree, into, ldflags string) error {
+var goBuild = regexp.MustCompile(`go build -ldflags "([^"]*)"`)
+
+// compile builds both binaries of a source tree, with the container file's flags.
+func compile(tree, into string) error {
+	text, err := os.ReadFile(containerfile)
+	if err != nil {
+		return err
+	}
+	flags := goBuild.FindSubmatch(text)
+	if flags == nil {
+		return errors.New("the container file builds nothing")
+	}
+	ldflags := strings.ReplaceAll(string(flags[1]), "${VERSION}", imageVersion)
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", into+"/", "./cmd/caracal", "./cmd/caracald")
 	cmd.Dir = tree
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")

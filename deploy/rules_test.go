@@ -41,8 +41,10 @@ func TestAlerts(t *testing.T) {
 	const at = "https://github.com/caracalai/caracald/blob/main/docs/operations.md#"
 	page := read(t, "../docs/operations.md")
 	books := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^### (Caracal\w+)\n((?s:.*?))(?:\n##|\z)`).FindAllStringSubmatch(strings.ReplaceAll(page, "\n##", "\n\n##"), -1) {
-		books[m[1]] = m[2]
+	for section := range strings.SplitSeq(page, "\n### ") {
+		if name, text, _ := strings.Cut(section, "\n"); strings.HasPrefix(name, "Caracal") {
+			books[name] = text
+		}
 	}
 	seen := map[string]bool{}
 	for _, g := range ruleGroups(t).Groups {

@@ -123,9 +123,9 @@ func (s *site) start() {
 		"--maintenance-interval", "200ms", "--max-watchers", "3", "--log-level", "warn")
 	s.eventually("the control plane is ready", func() error { return get(s.admin+"/readyz", "", nil) })
 	s.zone = s.id("zone", "create", "watched")
-	var token struct{ Secret string }
+	var token struct{ Token string }
 	s.cli(&token, "token", "create", "daemon", "--role", "daemon")
-	s.daemonKey = token.Secret
+	s.daemonKey = token.Token
 	root := filepath.Join(s.dir, "root.json")
 	s.cli(nil, "key", "root", "fetch", root)
 	s.process("caracald", []string{"CARACALD_TOKEN=" + s.daemonKey, "CARACALD_DECIDE_TOKEN=" + askToken}, "--admin-url", s.between(), "--zone", s.zone,
