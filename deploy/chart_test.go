@@ -65,7 +65,7 @@ func (s sample) render(t *testing.T) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return engine.Engine{Strict: true}.Render(c, values)
+	return engine.Engine{Strict: true}.RenderWithContext(t.Context(), c, values)
 }
 
 func load(t *testing.T, dir string) *chart.Chart {

@@ -292,7 +292,7 @@ func outermost(e parser.Expr) (list []string, ok bool) {
 func (x exposed) match(s *parser.VectorSelector) bool {
 	for _, of := range x[s.Name] {
 		if !slices.ContainsFunc(s.LabelMatchers, func(m *labels.Matcher) bool {
-			return m.Name != labels.MetricName && !slices.Contains(fromPrometheus, m.Name) && !m.Matches(of[m.Name])
+			return m.Name != model.MetricNameLabel && !slices.Contains(fromPrometheus, m.Name) && !m.Matches(of[m.Name])
 		}) {
 			return true
 		}
