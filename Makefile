@@ -13,7 +13,7 @@ RACE        := $(shell command -v gcc >/dev/null 2>&1 || command -v clang >/dev/
 # Everything is built alike, so that nothing is built twice.
 export GOFLAGS += -trimpath
 
-.PHONY: run build test test-scale lint bench cerbos conformance fmt generate cross clean
+.PHONY: run build test test-scale deploy-check lint bench cerbos conformance fmt generate cross clean
 
 run: build ## Build, start caracal dev, play the payments walk against it, and serve until interrupted
 	@CGO_ENABLED=0 examples/payments/run.sh "$(DATA)"
@@ -26,6 +26,11 @@ build: ## Leave bin/caracal, bin/caracald and bin/caracal-bench
 test: build ## All tests
 	$(GO) test $(RACE) -timeout 40m ./...
 	cd bench && $(GO) test -timeout 10m ./...
+	@$(MAKE) --no-print-directory deploy-check
+
+# Its own module keeps Helm's and Kubernetes' libraries out of the others.
+deploy-check: ## Check chart, units, container file, alerts and dashboards, against schemas and the running binaries
+	cd deploy && $(GO) test -timeout 20m ./...
 
 test-scale: build ## Tests at their full size: replicas killed for minutes, the database killed, ten thousand watchers that come back
 	CARACAL_TEST_SCALE=1 $(GO) test -count 1 -timeout 30m -v ./cmd/caracal -run 'TestReplicasKilled|TestAloneDaemon|TestKills$$'
@@ -38,6 +43,7 @@ lint: ## Format, vet, static analysis, module files, generated files, import rul
 	CGO_ENABLED=0 $(GO) vet ./...
 	CGO_ENABLED=0 $(GO) run $(STATICCHECK) ./...
 	cd bench && $(GO) mod tidy -diff && CGO_ENABLED=0 $(GO) vet ./... && CGO_ENABLED=0 $(GO) run $(STATICCHECK) ./...
+	cd deploy && $(GO) mod tidy -diff && CGO_ENABLED=0 $(GO) vet ./... && CGO_ENABLED=0 $(GO) run $(STATICCHECK) ./...
 	@$(MAKE) --no-print-directory cross
 
 cross: ## Both binaries also build for other systems
@@ -62,9 +68,10 @@ conformance: ## Run OPA's conformance cases against the compiled engine, and say
 fmt: ## Format the code
 	gofmt -w $$(git ls-files '*.go')
 
-generate: ## Write generated files anew: the OpenAPI document, the reference, the TypeScript clients, the console's pages
+generate: ## Write generated files anew: the OpenAPI document, the reference, the dashboards, the TypeScript clients, the console's pages
 	$(GO) test ./admin -run TestOpenAPI -update
 	$(GO) test ./cmd/caracal -run TestReference -update
+	cd deploy && $(GO) test -run TestDashboards -update . && $(GO) test -run TestChartFiles -update .
 	cd admin/typescript && npm ci --no-audit --no-fund && npm run generate && npm run build
 	cd daemon/typescript && npm ci --no-audit --no-fund && npm run build
 	cd admin/console && npm ci --no-audit --no-fund && npm run build

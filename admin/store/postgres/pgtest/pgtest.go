@@ -146,6 +146,9 @@ func (c *Cluster) disguise() error {
 	return os.Chown(c.dir, int(uid), int(gid))
 }
 
+// Bin is the directory of PostgreSQL's programs, pg_dump and pg_restore among them.
+func (c *Cluster) Bin() string { return c.bin }
+
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
 
 func (c *Cluster) command(ctx context.Context, name string, args ...string) *exec.Cmd {
