@@ -1,5 +1,5 @@
 const __vite__mapDeps=(i,m=__vite__mapDeps,d=(m.f||(m.f=["assets/diff-QeoTZWiR.js","assets/styles-jzp1fTX2.js","assets/jsx-runtime-Wy9s6hX0.js"])))=>i.map(i=>d[i]);
-import{C as e,D as t,E as n,M as r,N as i,O as a,P as o,Q as s,S as c,T as l,_ as u,b as d,c as f,d as p,f as m,h,l as g,t as _,u as v,w as y,x as b,y as x}from"./index-g0Z6B_wk.js";import{a as S,n as C,t as w}from"./jsx-runtime-Wy9s6hX0.js";import{t as T}from"./rego-editor-DdXVdmp_.js";import{t as E}from"./editor-wyF-ZYvI.js";var D=S(C(),1),O=w(),k=`package caracal.authz_test
+import{C as e,D as t,E as n,M as r,N as i,O as a,P as o,Q as s,S as c,T as l,_ as u,b as d,c as f,d as p,f as m,h,l as g,t as _,u as v,w as y,x as b,y as x}from"./index-DYg3TRCM.js";import{a as S,n as C,t as w}from"./jsx-runtime-Wy9s6hX0.js";import{t as T}from"./rego-editor-D3UHTpf2.js";import{t as E}from"./editor-wyF-ZYvI.js";var D=S(C(),1),O=w(),k=`package caracal.authz_test
 
 import data.caracal.authz
 

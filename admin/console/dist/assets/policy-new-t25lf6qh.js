@@ -1,4 +1,4 @@
-import{D as e,N as t,P as n,Q as r,S as i,T as a,c as o,f as s,g as c,w as l,x as u}from"./index-g0Z6B_wk.js";import{a as d,n as f,t as p}from"./jsx-runtime-Wy9s6hX0.js";import{t as m}from"./rego-editor-DdXVdmp_.js";var h=d(f(),1),g=p(),_=`package caracal.authz
+import{D as e,N as t,P as n,Q as r,S as i,T as a,c as o,f as s,g as c,w as l,x as u}from"./index-DYg3TRCM.js";import{a as d,n as f,t as p}from"./jsx-runtime-Wy9s6hX0.js";import{t as m}from"./rego-editor-D3UHTpf2.js";var h=d(f(),1),g=p(),_=`package caracal.authz
 
 import rego.v1
 
