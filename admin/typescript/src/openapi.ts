@@ -542,6 +542,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/zones/{zone}/audit/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Count a zone's decisions by step of time and by daemon
+         * @description Takes one of the roles admin, auditor.
+         */
+        get: operations["audit.summary"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/zones/{zone}/audit/tail": {
         parameters: {
             query?: never;
@@ -758,6 +778,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/zones/{zone}/policy-sets/{set}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a zone's recent decisions again by a set version, and tell which come out otherwise; nothing changes
+         * @description Takes one of the roles admin, auditor.
+         */
+        post: operations["policy_set.replay"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/zones/{zone}/policy-sets/{set}/simulate": {
         parameters: {
             query?: never;
@@ -905,6 +945,22 @@ export interface components {
             items: components["schemas"]["AdminEvent"][];
             next_cursor: null | string;
         };
+        AuditSummary: {
+            /** Format: int64 */
+            allowed: number;
+            daemons: components["schemas"]["SummaryDaemon"][];
+            /** Format: int64 */
+            denied: number;
+            /** Format: int64 */
+            failed: number;
+            points: components["schemas"]["SummaryPoint"][];
+            /** Format: date-time */
+            since: string;
+            step_seconds: number;
+            /** Format: date-time */
+            until: string;
+            zone_id: string;
+        };
         BatchAccepted: {
             accepted: number;
             duplicate: number;
@@ -955,7 +1011,7 @@ export interface components {
             state: string;
             zone_id: string;
         };
-        DeniedEvent: {
+        DecidedEvent: {
             determining_policies: unknown;
             diagnostics: unknown;
             evaluation_status: string;
@@ -993,7 +1049,8 @@ export interface components {
             next_cursor: null | string;
         };
         Explain: {
-            denied: components["schemas"]["DeniedEvent"][];
+            allowed: components["schemas"]["DecidedEvent"][];
+            denied: components["schemas"]["DecidedEvent"][];
             events: components["schemas"]["Event"][];
             final_decision: string;
             request_id: string;
@@ -1017,6 +1074,17 @@ export interface components {
             not_covered: components["schemas"]["Span"][];
             /** Format: double */
             percent: number;
+        };
+        Flip: {
+            evaluation_status: string;
+            event_id: string;
+            now: string;
+            /** Format: date-time */
+            occurred_at: string;
+            policy_set_version_id: string;
+            reason: string;
+            request_id: string;
+            was: string;
         };
         Healthy: {
             status: string;
@@ -1169,6 +1237,23 @@ export interface components {
             version?: string;
             zones?: components["schemas"]["Receipt"][];
         };
+        Replay: {
+            flipped: components["schemas"]["Flip"][];
+            manifest_sha256: string;
+            /** Format: date-time */
+            oldest?: null | string;
+            policy_set_id: string;
+            replayed: number;
+            skipped: number;
+            version_id: string;
+        };
+        ReplayRequest: {
+            decision?: string;
+            limit?: number;
+            /** Format: date-time */
+            since?: string;
+            version_id: string;
+        };
         Result: {
             decision: string;
             determining_policies: {
@@ -1247,6 +1332,29 @@ export interface components {
         Span: {
             end: components["schemas"]["Location"];
             start: components["schemas"]["Location"];
+        };
+        SummaryDaemon: {
+            /** Format: int64 */
+            allowed: number;
+            daemon_id: string;
+            /** Format: int64 */
+            denied: number;
+            /** Format: int64 */
+            failed: number;
+            /** Format: date-time */
+            last_at: string;
+            /** Format: double */
+            shipped_after_ms: number;
+        };
+        SummaryPoint: {
+            /** Format: int64 */
+            allowed: number;
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            denied: number;
+            /** Format: int64 */
+            failed: number;
         };
         Template: {
             content: string;
@@ -2495,6 +2603,44 @@ export interface operations {
             };
         };
     };
+    "audit.summary": {
+        parameters: {
+            query?: {
+                /** @description the RFC 3339 time to begin at; an hour before until by default */
+                since?: string;
+                /** @description the RFC 3339 time to end before; now by default */
+                until?: string;
+                /** @description how long a step is; 60 by default. At most 1440 steps are counted */
+                step_seconds?: number;
+            };
+            header?: never;
+            path: {
+                zone: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditSummary"];
+                };
+            };
+            /** @description The refusal, or what went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "audit.tail": {
         parameters: {
             query?: {
@@ -2976,6 +3122,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ActivationStatus"];
+                };
+            };
+            /** @description The refusal, or what went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "policy_set.replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                zone: string;
+                set: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplayRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replay"];
                 };
             };
             /** @description The refusal, or what went wrong. */
