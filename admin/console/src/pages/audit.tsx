@@ -58,8 +58,9 @@ export default function Audit() {
   const time = (value: string) => (value ? new Date(value).toISOString() : "");
   return (
     <Page title="Audit" intro="Every decision, with the exact input and the policy-set version that made it." actions={<>
+      <span role="status">{tails ? <Badge tone={state === "open" ? "good" : "warn"}>{state === "open" ? "live" : state === "lost" ? "live tail lost, opening again" : "opening the live tail"}</Badge> : <Badge tone="plain">not live</Badge>}</span>
       <button aria-pressed={following} onClick={() => follow(!following)}>{following ? "Pause live tail" : "Follow live"}</button>
-      <a className="primary" href={file("csv")} download={`audit-${zone}.csv`}>Export CSV</a><a href={file("ndjson")} download={`audit-${zone}.ndjson`}>NDJSON</a></>}>
+      <a className="primary" href={file("csv")} download={`audit-${zone}.csv`}>Export CSV</a><a className="button" href={file("ndjson")} download={`audit-${zone}.ndjson`}>NDJSON</a></>}>
       <div className="filters">
         <Field label="Decision">{(p) => <select {...p} value={filter.decision ?? ""} onChange={(e) => set("decision", e.target.value)}><option value="">any</option><option>allow</option><option>deny</option></select>}</Field>
         <Field label="Type">{(p) => <select {...p} value={filter.event_type ?? ""} onChange={(e) => set("event_type", e.target.value)}><option value="">any</option><option value="decision">decision</option><option value="audit_gap">gap in the audit</option></select>}</Field>
@@ -67,7 +68,6 @@ export default function Audit() {
         <Field label="Until">{(p) => <input {...p} type="datetime-local" value={local(filter.until)} onChange={(e) => set("until", time(e.target.value))} />}</Field>
         <form onSubmit={(e) => { e.preventDefault(); set("request_id", String(new FormData(e.currentTarget).get("id") ?? "").trim()); }}><Field label="Request id">{(p) => <input {...p} key={filter.request_id} name="id" defaultValue={filter.request_id} />}</Field></form>
         {key !== "{}" && <button onClick={() => setSearch({})}>Clear filters</button>}
-        <span role="status">{tails ? <Badge tone={state === "open" ? "good" : "warn"}>{state === "open" ? "live" : state === "lost" ? "live tail lost, opening again" : "opening the live tail"}</Badge> : <Badge tone="plain">not live</Badge>}</span>
       </div>
       <Problem error={pages.error ?? failed} retry={() => void pages.refetch()} />
       {pages.data && rows.length === 0
