@@ -383,8 +383,7 @@ func TestKeyboard(t *testing.T) {
 		t.Errorf("skipping leads to %q", at)
 	}
 	b.press("/")
-	b.find("combobox", "Page, policy, policy set or request id")
-	b.write("gaps")
+	b.fill("combobox", "Page, policy, policy set or request id", "gaps")
 	b.press(kb.Enter)
 	b.at("/audit?event_type=audit_gap")
 }

@@ -1,6 +1,6 @@
 // The audit: filters in the address, pages through cursors, and a live tail.
 import type { AuditEvent } from "@caracalai/admin";
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
@@ -14,6 +14,7 @@ const names = ["decision", "event_type", "request_id", "since", "until"] as cons
 
 export default function Audit() {
   const zone = useZone();
+  const queries = useQueryClient();
   const [search, setSearch] = useSearchParams();
   const filter = Object.fromEntries(names.flatMap((n) => { const v = search.get(n); return v ? [[n, v]] : []; })) as { decision?: "allow" | "deny"; event_type?: string; request_id?: string; since?: string; until?: string };
   const [live, setLive] = useState<AuditEvent[]>([]);
@@ -33,15 +34,24 @@ export default function Audit() {
     if (!tails) return;
     const end = new AbortController();
     const { decision, event_type } = JSON.parse(key) as typeof filter;
+    // The list was read before the tail opened: what came in between is read once it has.
+    let given = false;
+    const onState = (next: "opening" | "open" | "lost") => {
+      setState(next);
+      if (next === "open" && !given) void queries.invalidateQueries({ queryKey: ["audit", zone, key] });
+    };
     void (async () => {
       try {
-        for await (const event of api.audit.tail(zone, { ...(decision ? { decision } : {}), ...(event_type ? { event_type } : {}), signal: end.signal, onState: setState })) setLive((was) => [event, ...was].slice(0, kept));
+        for await (const event of api.audit.tail(zone, { ...(decision ? { decision } : {}), ...(event_type ? { event_type } : {}), signal: end.signal, onState })) {
+          given = true;
+          setLive((was) => [event, ...was].slice(0, kept));
+        }
       } catch (error) {
         if (!end.signal.aborted) setFailed(error);
       }
     })();
     return () => end.abort();
-  }, [zone, key, tails]);
+  }, [zone, key, tails, queries]);
   const stored = pages.data?.pages.flatMap((p) => p.items) ?? [];
   const seen = new Set(live.map((e) => e.id));
   const rows = [...live, ...stored.filter((e) => !seen.has(e.id))];
