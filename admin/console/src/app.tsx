@@ -139,7 +139,7 @@ function InZone({ name, away }: { name: string; away: boolean }) {
         </select>
         <Governs />
         <span className="grow" />
-        <button type="button" className="find" aria-label="Find anything Ctrl K" onClick={() => setOpen(true)} aria-keyshortcuts="Control+K /"><span><Icon name="find" /><b>Find anything</b></span><kbd>Ctrl K</kbd></button>
+        <button type="button" className="find" onClick={() => setOpen(true)} aria-keyshortcuts="Control+K /"><span><Icon name="find" /><b>Find anything</b></span><kbd aria-hidden="true">Ctrl K</kbd></button>
       </header>
       {away && <div className="away" role="status">The control plane does not answer. What you see may be old; the console goes on by itself once it is back.</div>}
       <div className="frame">
