@@ -12,7 +12,7 @@ import (
 	"github.com/caracalai/caracald/policy"
 )
 
-// explain answers api.Explain. The input of each denial goes out byte for byte
+// explain answers api.Explain. The input of each decision goes out byte for byte
 // as it was evaluated; an encoder would rewrite its white space, so the answer
 // is put together here.
 func (s *Server) explain(w http.ResponseWriter, c *call) error {
@@ -20,41 +20,40 @@ func (s *Server) explain(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	body := api.Explain{RequestID: c.path("request"), ZoneID: c.zone(), Denied: []api.DeniedEvent{}, Events: make([]api.Event, len(rows))}
-	var denied [][]byte
+	body := api.Explain{RequestID: c.path("request"), ZoneID: c.zone(), Denied: []api.DecidedEvent{}, Allowed: []api.DecidedEvent{}, Events: make([]api.Event, len(rows))}
+	var denied, allowed [][]byte
 	for i, row := range rows {
 		body.Events[i] = eventBody(row)
 		if row.EventType != audit.EventDecision {
 			continue
 		}
 		body.FinalDecision = row.Decision // the newest is the last
-		if row.Decision != policy.Deny {
-			continue
-		}
-		d, err := deniedBody(row)
+		d, err := decidedBody(row)
 		if err != nil {
 			return err
 		}
-		denied = append(denied, d)
+		if row.Decision == policy.Deny {
+			denied = append(denied, d)
+		} else {
+			allowed = append(allowed, d)
+		}
 	}
 	data, err := encode(body)
 	if err != nil {
 		return fmt.Errorf("encoding the answer: %w", err)
 	}
-	if len(denied) > 0 {
-		// The first match is the field itself: before it there are only strings,
-		// in which quotes are escaped.
-		marker := []byte(`,"denied":[],`)
-		list := fmt.Appendf(nil, `,"denied":[%s],`, bytes.Join(denied, []byte{','}))
-		data = bytes.Replace(data, marker, list, 1)
-	}
+	// The first match is the fields themselves: before them there are only
+	// strings, in which quotes are escaped.
+	marker := []byte(`,"denied":[],"allowed":[],`)
+	lists := fmt.Appendf(nil, `,"denied":[%s],"allowed":[%s],`, bytes.Join(denied, []byte{','}), bytes.Join(allowed, []byte{','}))
+	data = bytes.Replace(data, marker, lists, 1)
 	writeJSON(w, http.StatusOK, data)
 	return nil
 }
 
-// deniedBody encodes an api.DeniedEvent with its input as it is stored.
-func deniedBody(e store.Event) ([]byte, error) {
-	data, err := encode(api.DeniedEvent{
+// decidedBody encodes an api.DecidedEvent with its input as it is stored.
+func decidedBody(e store.Event) ([]byte, error) {
+	data, err := encode(api.DecidedEvent{
 		EventID: e.ID, EventType: e.EventType, EvaluationStatus: e.EvaluationStatus,
 		DeterminingPolicies: jsonOr(e.DeterminingPolicies, "[]"),
 		Diagnostics:         jsonOr(e.Diagnostics, "[]"),

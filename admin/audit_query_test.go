@@ -147,6 +147,9 @@ func TestExplain(t *testing.T) {
 	if got.RequestID != "rid" || got.ZoneID != zone || got.FinalDecision != "allow" || !reflect.DeepEqual(got.Events, events) || len(got.Denied) != 2 {
 		t.Fatalf("%+v", got)
 	}
+	if len(got.Allowed) != 2 || got.Allowed[0].EventID != records[1].ID || string(got.Allowed[1].PolicyInput) != string(records[3].Input) {
+		t.Errorf("what was allowed: %+v", got.Allowed)
+	}
 	first, second := got.Denied[0], got.Denied[1]
 	if first.EventID != records[0].ID || first.EventType != "decision" || first.EvaluationStatus != "partial" ||
 		string(first.DeterminingPolicies) != `[{"policy":"grants"}]` || string(first.Diagnostics) != `[{"reason":"no_rule_matched"}]` ||

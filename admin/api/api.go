@@ -389,15 +389,18 @@ type Event struct {
 
 // Explain answers GET .../audit/by-request/{rid}/explain.
 type Explain struct {
-	RequestID     string        `json:"request_id"`
-	ZoneID        string        `json:"zone_id"`
-	FinalDecision string        `json:"final_decision"`
-	Denied        []DeniedEvent `json:"denied"`
-	Events        []Event       `json:"events"`
+	RequestID     string `json:"request_id"`
+	ZoneID        string `json:"zone_id"`
+	FinalDecision string `json:"final_decision"`
+	// Denied and Allowed are the request's decisions, oldest first.
+	Denied  []DecidedEvent `json:"denied"`
+	Allowed []DecidedEvent `json:"allowed"`
+	Events  []Event        `json:"events"`
 }
 
-// DeniedEvent is one denial of a request with the input that was really evaluated.
-type DeniedEvent struct {
+// DecidedEvent is one decision of a request with the input that was really
+// evaluated; PolicyInput is null where only its hash was kept.
+type DecidedEvent struct {
 	EventID             string          `json:"event_id"`
 	EventType           string          `json:"event_type"`
 	EvaluationStatus    string          `json:"evaluation_status"`

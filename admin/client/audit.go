@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/caracalai/caracald/admin/api"
@@ -44,7 +45,23 @@ func (c *Client) AuditByRequest(ctx context.Context, zone, request string) ([]ap
 	return get[[]api.Event](ctx, c, path("v1", "zones", zone, "audit", "by-request", request), nil)
 }
 
-// Explain tells why a request was denied, with the inputs that were evaluated.
+// SummaryQuery says what AuditSummary counts; zero fields leave it to the
+// control plane: the last hour, by the minute.
+type SummaryQuery struct {
+	Since, Until time.Time
+	Step         time.Duration
+}
+
+// AuditSummary counts a zone's decisions by step of time and by daemon.
+func (c *Client) AuditSummary(ctx context.Context, zone string, q SummaryQuery) (api.AuditSummary, error) {
+	v := AuditQuery{Since: q.Since, Until: q.Until}.query(Page{})
+	if q.Step > 0 {
+		v.Set("step_seconds", strconv.Itoa(int(q.Step/time.Second)))
+	}
+	return get[api.AuditSummary](ctx, c, path("v1", "zones", zone, "audit", "summary"), v)
+}
+
+// Explain tells how a request was decided, with the inputs that were evaluated.
 func (c *Client) Explain(ctx context.Context, zone, request string) (api.Explain, error) {
 	return get[api.Explain](ctx, c, path("v1", "zones", zone, "audit", "by-request", request, "explain"), nil)
 }

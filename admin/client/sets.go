@@ -55,6 +55,12 @@ func (c *Client) Simulate(ctx context.Context, zone, set string, req api.Simulat
 	return send[api.Simulation](ctx, c, http.MethodPost, path("v1", "zones", zone, "policy-sets", set, "simulate"), nil, req)
 }
 
+// Replay makes a zone's recent decisions again by a version, and tells which come
+// out otherwise. Nothing changes.
+func (c *Client) Replay(ctx context.Context, zone, set string, req api.ReplayRequest) (api.Replay, error) {
+	return send[api.Replay](ctx, c, http.MethodPost, path("v1", "zones", zone, "policy-sets", set, "replay"), nil, req)
+}
+
 // Activate moves the zone's pointer to a version.
 func (c *Client) Activate(ctx context.Context, zone, set string, req api.ActivateRequest) (api.Activated, error) {
 	return send[api.Activated](ctx, c, http.MethodPost, path("v1", "zones", zone, "policy-sets", set, "activate"), nil, req)

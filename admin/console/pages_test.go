@@ -63,7 +63,7 @@ func TestPages(t *testing.T) {
 	})
 	b.open(zone + "/sets/" + set.ID)
 	places := []place{
-		{"overview", zone, "Decisions a minute"},
+		{"overview", zone, "Daemon by daemon"},
 		{"policies", zone + "/policies", "Newest version"},
 		{"policy-new", zone + "/policies/new", "What it does"},
 		{"policy", zone + "/policies/" + policies[0].ID, "input.principal.type"},
@@ -79,7 +79,7 @@ func TestPages(t *testing.T) {
 		{"tokens", zone + "/tokens", "sts-node-1"},
 		{"keys", zone + "/keys", "Trust root, version 1"},
 		{"admin-audit", zone + "/admin-audit", "policy_set.activate"},
-		{"zones", "/console/zones", "payments"},
+		{"zones", "/console/zones", "production version 1"},
 		{"nowhere", zone + "/nowhere", "There is nothing here"},
 	}
 	known := map[string]bool{}
@@ -97,8 +97,9 @@ func TestPages(t *testing.T) {
 				}
 				b.judge(axe, at.name+"-"+scheme)
 			}
-			for _, width := range []int64{360, 3840} {
-				b.size(width, width*3/4)
+			for width, height := range map[int64]int64{360: 740, 3840: 2160} {
+				b.size(width, height)
+				b.settled()
 				b.fits(at.name, width)
 				b.shoot(fmt.Sprintf("%s-%d", at.name, width))
 			}
@@ -124,6 +125,7 @@ func readAxe(t *testing.T) string {
 // judge takes a picture of the page, and has axe-core look at it.
 func (b *tab) judge(axe, name string) {
 	b.t.Helper()
+	b.settled()
 	b.shoot(name)
 	call(b, runtime.Evaluate, runtime.EvaluateParams{Expression: axe + "\n;0"})
 	found := js[[]struct {
@@ -142,6 +144,13 @@ func (b *tab) judge(axe, name string) {
 			report("%s: %s (%s): %s\n%s\n%s", name, v.ID, v.Impact, v.Help, n.HTML, n.FailureSummary)
 		}
 	}
+}
+
+// settled waits until nothing of the page is still being read, and what was read is drawn.
+func (b *tab) settled() {
+	b.t.Helper()
+	b.eventually("the page has read everything", func() bool { return !strings.Contains(b.text(), "Reading ") })
+	js[bool](b, `(async () => { for (let i = 0; i < 4; i++) await new Promise(requestAnimationFrame); return true })()`)
 }
 
 // fits fails where the page is wider than the window.

@@ -66,7 +66,25 @@ type process struct {
 	t    *testing.T
 	make func() *exec.Cmd
 	cmd  *exec.Cmd
-	log  bytes.Buffer
+	log  logbook
+}
+
+// logbook keeps what a process writes; it may be read while the process runs.
+type logbook struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func (p *process) start() {

@@ -47,15 +47,22 @@ func TestWorkflow(t *testing.T) {
 	zone := "/console/z/" + p.zone
 	b.at(zone)
 	b.sees("this zone denies everything")
+	// A page says the same after it was reloaded, and after one went on and came back.
 	steady := func(texts ...string) {
 		t.Helper()
 		b.sees(texts...)
 		b.reload()
 		b.sees(texts...)
+		here := b.address()
+		b.click("link", "Keys")
+		b.sees("Trust root")
+		b.back()
+		b.at(here)
+		b.sees(texts...)
 	}
 
 	// A policy. What is wrong is marked at its line before anything is kept.
-	b.click("link", "1. Write a policy")
+	b.click("link", "1. Write a policy…")
 	b.sees("Nothing is governed by it until")
 	b.fill("textbox", "Name", "agents")
 	b.fill("textbox", "Policy content", strings.Replace(reads, "not_listed\"}]}", "not_listed\"}]", 1))
@@ -92,7 +99,10 @@ func TestWorkflow(t *testing.T) {
 	b.click("checkbox", "agents")
 	b.click("button", "Make version 1")
 	b.sees("Version 1 is made and signed")
-	steady("valid", "first exchange audited")
+	steady("✓ valid", "○ simulated", "○ first exchange audited")
+	b.click("button", "Check hashes")
+	b.sees("Every hash is what it is said to be", "Manifest", "agents, version 2")
+	b.click("button", "Close")
 
 	// Simulated, with nobody governed by it.
 	b.click("link", "Simulate")
@@ -131,12 +141,34 @@ func TestWorkflow(t *testing.T) {
 	if a := p.ask("refund-1", "payments:refund"); a.Decision != "deny" {
 		t.Errorf("refunding is decided %+v", a)
 	}
+	b.click("link", "Overview")
+	b.sees("50 % denied", "Daemon by daemon", "sts-node-1")
+	b.eventually("the activation is a line on the chart", func() bool {
+		return js[int](b, `(() => {
+			const probe = document.body.appendChild(document.createElement("i"));
+			probe.style.color = "var(--accent)";
+			const [r, g, b] = getComputedStyle(probe).color.match(/\d+/g).map(Number);
+			probe.remove();
+			const canvas = document.querySelector(".chart canvas");
+			if (!canvas || !canvas.width) return 0;
+			const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+			let of = 0;
+			for (let i = 0; i < data.length; i += 4) if (data[i] === r && data[i + 1] === g && data[i + 2] === b && data[i + 3] === 255) of++;
+			return of;
+		})()`) > 50
+	})
+	b.click("link", "Policy sets")
+	b.click("link", "production")
+	b.sees("✓ valid", "✓ simulated", "✓ active", "✓ first exchange audited")
 	b.click("link", "Audit")
 	b.sees("refund-1", "read-1")
 	b.choose("Decision", "deny")
 	b.at("decision=deny")
 	b.gone("read-1")
 	steady("refund-1")
+	if file := js[string](b, `fetch([...document.querySelectorAll("a[download]")].find((a) => a.download.endsWith(".csv")).href).then((r) => r.text())`); strings.Count(file, "\n") != 2 || !strings.Contains(file, "refund-1") {
+		t.Errorf("the filtered events are exported as %q", file)
+	}
 	b.click("link", "refund-1")
 	steady("Why it was denied", "not_listed", "payments:refund")
 	b.back()
@@ -149,6 +181,11 @@ func TestWorkflow(t *testing.T) {
 	b.at("request=refund-1")
 	steady("as it was evaluated", "payments:refund")
 	fix = b.address()
+
+	// What was allowed can be tried again, too.
+	b.choose("Input from", "read-1")
+	b.at("request=read-1")
+	b.sees("as it was evaluated", "payments:read")
 
 	// A candidate that allows it: a policy version, a set version.
 	b.click("link", "Policies")
@@ -174,7 +211,7 @@ func TestWorkflow(t *testing.T) {
 	b.click("button", "Simulate")
 	b.sees("Nothing speaks against activating it", "The active version")
 	b.click("link", "Activate this version")
-	steady("version 2 → 3")
+	steady("version 2 → 3", "1 of 2 decisions flip", "1 becomes allow, 0 become deny")
 	b.fill("textbox", "Type production to confirm", "production")
 	b.click("button", "Activate version 2")
 	b.sees("This version governs the zone", "1 of 1 daemons have loaded the governing version")
@@ -282,6 +319,38 @@ func TestControlPlaneGoesAway(t *testing.T) {
 	b.sees("after")
 }
 
+// The editor completes what is written, begins with templates, and says what is wrong while one writes.
+func TestEditor(t *testing.T) {
+	p := newPlant(t)
+	b := newTab(t, p.api)
+	b.signIn(p.link())
+	b.open("/console/z/" + p.zone + "/policies/new")
+	b.sees("Decides")
+	templates, err := p.client.Templates(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range templates {
+		b.choose("Begin with a template", one.Name)
+		b.eventually("the template "+one.Name+" is in the editor, and valid", func() bool {
+			return strings.Contains(b.text(), strings.SplitN(one.Content, "\n", 2)[0]) && b.has("heading", "What it does") && strings.Contains(b.text(), "valid") && !strings.Contains(b.text(), "not valid")
+		})
+	}
+	b.fill("textbox", "Policy content", reads+"\nanother if input.principal.")
+	b.write("lab")
+	b.eventually("fields of the input are offered", func() bool {
+		return js[bool](b, `[...document.querySelectorAll(".cm-tooltip-autocomplete li")].some((li) => li.textContent.startsWith("input.principal.labels"))`)
+	})
+	b.click("option", "input.principal.labels…")
+	b.eventually("the field is taken", func() bool { return strings.Contains(b.text(), "input.principal.labels") })
+	b.write("\n\nlast := nothing_of_this_name\n")
+	b.sees("not valid", "Line 14:")
+	marked := js[string](b, `(() => { const mark = document.querySelector(".cm-lintRange-error"); return mark ? mark.closest(".cm-line").textContent : "" })()`)
+	if !strings.Contains(marked, "nothing_of_this_name") {
+		t.Errorf("what is marked as wrong is %q", marked)
+	}
+}
+
 // All of it works by the keyboard.
 func TestKeyboard(t *testing.T) {
 	p := newPlant(t)
@@ -313,4 +382,8 @@ func TestKeyboard(t *testing.T) {
 	if at := js[string](b, `document.activeElement.id`); at != "main" {
 		t.Errorf("skipping leads to %q", at)
 	}
+	b.press("/")
+	b.fill("combobox", "Page, policy, policy set or request id", "gaps")
+	b.press(kb.Enter)
+	b.at("/audit?event_type=audit_gap")
 }

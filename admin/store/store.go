@@ -197,6 +197,8 @@ type Events interface {
 	// NextOffset is the first offset not yet stored from a daemon's epoch, 0 where nothing is.
 	NextOffset(ctx context.Context, daemonID, epoch string) (uint64, error)
 	Query(ctx context.Context, q EventQuery) ([]Event, error)
+	// Count counts a zone's decisions by step of time, daemon and outcome, in the order of time.
+	Count(ctx context.Context, q EventCountQuery) ([]EventCount, error)
 	// ByRequest returns a request's events, oldest first.
 	ByRequest(ctx context.Context, zoneID, requestID string) ([]Event, error)
 	// Since returns events of a zone with Seq > seq in Seq order, for tailing.
@@ -374,6 +376,27 @@ type AppendResult struct {
 	NextOffset          uint64
 	// Hole is how many offsets before First were never received; 0 normally.
 	Hole uint64
+}
+
+// EventCountQuery says which decisions are counted: Since <= OccurredAt < Until,
+// in steps that begin at Since.
+type EventCountQuery struct {
+	ZoneID       string
+	Since, Until time.Time
+	// Step is at least a microsecond.
+	Step time.Duration
+}
+
+// EventCount is how many decisions of one daemon, in one step, came out alike.
+type EventCount struct {
+	// At is when the step begins.
+	At                                   time.Time
+	DaemonID, Decision, EvaluationStatus string
+	Count                                int64
+	// LastAt is when the newest of them occurred.
+	LastAt time.Time
+	// ShippedAfter is, in sum, how long after they occurred they were stored.
+	ShippedAfter time.Duration
 }
 
 // EventQuery filters; zero fields do not. Newest first, by OccurredAt then ID.

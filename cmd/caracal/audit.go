@@ -18,7 +18,7 @@ import (
 
 func newAuditCommand(a *app) *cobra.Command {
 	return group("audit", "Audit: what was decided, why, and who changed what",
-		a.auditList(), a.auditGet(), a.auditExplain(), a.auditTail(), a.auditExport(), a.auditAdmin())
+		a.auditList(), a.auditSummary(), a.auditGet(), a.auditExplain(), a.auditTail(), a.auditExport(), a.auditAdmin())
 }
 
 // auditFlags are the filters of audit events.
@@ -110,38 +110,88 @@ func (a *app) auditGet() *cobra.Command {
 
 func (a *app) auditExplain() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "explain REQUEST-ID", Short: "Tell why a request was denied, and with which input", Args: args(1, 1),
+		Use: "explain REQUEST-ID", Short: "Tell how a request was decided, and with which input", Args: args(1, 1),
 		Example: "  caracal audit explain REQUEST-ID --input | caracal policy-set simulate payments --input -",
 	}
-	inputOnly := cmd.Flags().Bool("input", false, "print the evaluated input of the first denial, and nothing else")
+	inputOnly := cmd.Flags().Bool("input", false, "print the evaluated input of the first denial, or of the first decision where none denied, and nothing else")
 	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
 		e, err := c.Explain(ctx, zone, list[0])
 		if err != nil {
 			return err
 		}
 		if *inputOnly {
-			if len(e.Denied) == 0 {
-				return errors.New("the request was not denied")
+			decided := append(e.Denied, e.Allowed...)
+			if len(decided) == 0 {
+				return errors.New("the request was not decided")
 			}
-			return a.print(string(e.Denied[0].PolicyInput))
+			return a.print(string(decided[0].PolicyInput))
 		}
 		return a.show(e, func() error {
 			if err := a.fields("request", e.RequestID, "final decision", e.FinalDecision); err != nil {
 				return err
 			}
 			for _, d := range e.Denied {
-				input, err := json.MarshalIndent(d.PolicyInput, "", "  ")
-				if err != nil {
+				if err := a.printDecided("denied by", d); err != nil {
 					return err
 				}
-				if err := a.fields("denied by", string(d.DeterminingPolicies), "diagnostics", string(d.Diagnostics), "metadata", string(d.Metadata)); err != nil {
-					return err
-				}
-				if err := a.print("input\n" + indent(string(input))); err != nil {
+			}
+			for _, d := range e.Allowed {
+				if err := a.printDecided("allowed by", d); err != nil {
 					return err
 				}
 			}
 			return nil
+		})
+	})
+	return cmd
+}
+
+func (a *app) printDecided(by string, d api.DecidedEvent) error {
+	input, err := json.MarshalIndent(d.PolicyInput, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := a.fields(by, string(d.DeterminingPolicies), "diagnostics", string(d.Diagnostics), "metadata", string(d.Metadata)); err != nil {
+		return err
+	}
+	return a.print("input\n" + indent(string(input)))
+}
+
+func (a *app) auditSummary() *cobra.Command {
+	cmd := &cobra.Command{Use: "summary", Short: "Count decisions by step of time and by daemon", Args: noArgs}
+	since := cmd.Flags().String("since", "1h", "count from this RFC 3339 time on, or from so long ago")
+	until := cmd.Flags().String("until", "", "count up to this RFC 3339 time, or so long ago; now by default")
+	step := cmd.Flags().Duration("step", 0, "how long a step is, in whole seconds; a minute by default")
+	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, _ []string) error {
+		if *step < 0 || *step%time.Second != 0 {
+			return fmt.Errorf("%w: --step takes whole seconds", errUsage)
+		}
+		q := client.SummaryQuery{Step: *step}
+		var err error
+		if q.Since, err = moment("since", *since); err != nil {
+			return err
+		}
+		if q.Until, err = moment("until", *until); err != nil {
+			return err
+		}
+		sum, err := c.AuditSummary(ctx, zone, q)
+		if err != nil {
+			return err
+		}
+		return a.show(sum, func() error {
+			number := func(n int64) string { return strconv.FormatInt(n, 10) }
+			var rows [][]string
+			for _, p := range sum.Points {
+				rows = append(rows, []string{when(p.At), number(p.Allowed), number(p.Denied), number(p.Failed)})
+			}
+			if err := a.table([]string{"AT", "ALLOWED", "DENIED", "FAILED"}, rows); err != nil {
+				return err
+			}
+			rows = nil
+			for _, d := range sum.Daemons {
+				rows = append(rows, []string{d.DaemonID, number(d.Allowed), number(d.Denied), number(d.Failed), when(d.LastAt), fmt.Sprintf("%.0f ms", d.ShippedAfterMS)})
+			}
+			return a.table([]string{"DAEMON ID", "ALLOWED", "DENIED", "FAILED", "NEWEST", "IN THE AUDIT AFTER"}, rows)
 		})
 	})
 	return cmd

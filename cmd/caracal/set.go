@@ -18,7 +18,7 @@ import (
 
 func newSetCommand(a *app) *cobra.Command {
 	return group("policy-set", "Policy sets: what a zone can be governed by",
-		a.setList(), a.setCreate(), a.setGet(), a.setAddVersion(), a.setVersions(), a.setVersion(), a.setSimulate(),
+		a.setList(), a.setCreate(), a.setGet(), a.setAddVersion(), a.setVersions(), a.setVersion(), a.setSimulate(), a.setReplay(),
 		a.setActivate("activate SET [VERSION-ID]", "Make a version govern the zone; the newest by default", "caracal policy-set activate payments --wait 30s --reason 'refunds need step-up'", 1),
 		a.setActivate("rollback SET VERSION-ID", "Make an older version govern the zone again", "caracal policy-set rollback payments 01a20be3-07c1-747a-9734-350fef73d44a --reason 'denied too much'", 2),
 		a.setStatus(), a.setActive(), a.setHistory(),

@@ -1,6 +1,8 @@
-// The command palette: every page, policy and set, by a few letters.
+// The command palette: every page, policy, set and zone, and what can be done with them, by a few letters.
+import { useQuery } from "@tanstack/react-query";
 import { useId, useMemo, useState } from "react";
 import { useLocation } from "wouter";
+import { api } from "./api.ts";
 import { places } from "./app.tsx";
 import { Modal } from "./ui.tsx";
 import { usePolicies, useSets, useZone } from "./zone.ts";
@@ -17,23 +19,33 @@ function Finder({ onClose }: { onClose: () => void }) {
   const list = useId();
   const policies = usePolicies();
   const sets = useSets();
+  const zones = useQuery({ queryKey: ["zones"], queryFn: ({ signal }) => api.zones.list({}, { signal }) });
   const found = useMemo(() => {
+    const here = `/z/${zone}`;
     const all = [
-      ...places.map((p) => ({ name: p.name, kind: "page", path: p.path })),
-      { name: "New policy", kind: "action", path: "/policies/new" },
-      ...(policies.data ?? []).map((p) => ({ name: p.name, kind: "policy", path: `/policies/${p.id}` })),
-      ...(sets.data ?? []).map((s) => ({ name: s.name, kind: "policy set", path: `/sets/${s.id}` })),
+      ...places.map((p) => ({ name: p.name, kind: "page", path: here + p.path })),
+      { name: "New policy", kind: "action", path: `${here}/policies/new` },
+      { name: "Denials", kind: "audit", path: `${here}/audit?decision=deny` },
+      { name: "Gaps in the audit", kind: "audit", path: `${here}/audit?event_type=audit_gap` },
+      ...(policies.data ?? []).map((p) => ({ name: p.name, kind: "policy", path: `${here}/policies/${p.id}` })),
+      ...(sets.data ?? []).flatMap((s) => [
+        { name: s.name, kind: "policy set", path: `${here}/sets/${s.id}` },
+        { name: `Simulate ${s.name}`, kind: "action", path: `${here}/simulate?set=${s.id}` },
+        { name: `Activate ${s.name}`, kind: "action", path: `${here}/activate?set=${s.id}` },
+      ]),
+      ...(zones.data ?? []).filter((z) => z.id !== zone).map((z) => ({ name: z.name, kind: "zone", path: `/z/${z.id}` })),
+      { name: "All zones", kind: "page", path: "/zones" },
     ];
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
     const hits = all.filter((a) => words.every((w) => `${a.name} ${a.kind}`.toLowerCase().includes(w)));
-    if (words.length === 1 && text.length > 5) hits.push({ name: `Request ${text}`, kind: "audit", path: `/audit/${encodeURIComponent(text.trim())}` });
+    if (words.length === 1 && text.length > 5) hits.push({ name: `Request ${text}`, kind: "audit", path: `${here}/audit/${encodeURIComponent(text.trim())}` });
     return hits.slice(0, 12);
-  }, [text, policies.data, sets.data]);
-  const take = (path: string | undefined) => { if (path !== undefined) { go(`/z/${zone}${path}`); onClose(); } };
+  }, [zone, text, policies.data, sets.data, zones.data]);
+  const take = (path: string | undefined) => { if (path !== undefined) { go(path); onClose(); } };
   return (
     <>
       <input role="combobox" aria-expanded="true" aria-controls={list} aria-activedescendant={found[at] ? `${list}-${at}` : undefined}
-        aria-label="Page, policy, policy set or request id" placeholder="Page, policy, set or request id" autoFocus value={text}
+        aria-label="Page, policy, policy set or request id" placeholder="Page, policy, set, zone or request id" autoFocus value={text}
         onChange={(e) => { setText(e.target.value); setAt(0); }}
         onKeyDown={(e) => {
           if (e.key === "ArrowDown") { e.preventDefault(); setAt(Math.min(at + 1, found.length - 1)); }
@@ -46,6 +58,7 @@ function Finder({ onClose }: { onClose: () => void }) {
         ))}
       </ul>
       {found.length === 0 && <p className="muted" role="status">Nothing has this name.</p>}
+      <p className="muted small"><kbd>↑</kbd> <kbd>↓</kbd> choose, <kbd>Enter</kbd> goes there, <kbd>Esc</kbd> closes; <kbd>/</kbd> opens this, too.</p>
     </>
   );
 }

@@ -2,7 +2,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useEffect, useState } from "react";
 import { signIn } from "./api.ts";
-import { Field } from "./ui.tsx";
+import { Brand, Cli, Field } from "./ui.tsx";
 
 /** Takes the code out of the address, before anything else can see it there. */
 function takeCode(): string | null {
@@ -31,8 +31,10 @@ export function SignIn() {
   };
   return (
     <main className="signin">
-      <h1>Caracal</h1>
+      <div className="card">
+      <h1 className="brand"><Brand /></h1>
       <p>Run <code>caracal web</code> where your token is: it opens this console, signed in.</p>
+      <Cli command="caracal web" />
       <form onSubmit={submit}>
         <Field label="Or sign in with a token" hint="It is exchanged for a session cookie and kept nowhere else.">
           {(props) => <input {...props} type="password" autoComplete="off" required value={token} onChange={(e) => setToken(e.target.value)} />}
@@ -40,6 +42,7 @@ export function SignIn() {
         <button className="primary" type="submit">Sign in</button>
       </form>
       {reason && <div className="problem" role="alert"><strong>Not signed in</strong><p>{reason}</p></div>}
+      </div>
     </main>
   );
 }

@@ -48,6 +48,16 @@ export function Loading({ what }: { what: string }) {
   return <p className="muted" role="status">Reading {what}…</p>;
 }
 
+/** The name of the product, with its sign. */
+export function Brand() {
+  return <><svg viewBox="0 0 32 32" width="26" height="26" aria-hidden="true"><rect width="32" height="32" rx="8" fill="currentColor" /><path d="M7 5l6 7h6l6-7-1.5 12L16 27 8.5 17z" fill="var(--card)" /></svg><b>Caracal</b></>;
+}
+
+/** A key of an idempotent write; also where the page did not come over TLS. */
+export function onceKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
 export function Badge({ tone, children }: { tone: "good" | "bad" | "warn" | "plain"; children: ReactNode }) {
   return <span className={`badge ${tone}`}>{children}</span>;
 }
@@ -72,6 +82,18 @@ const shapes = {
   dark: <path d="M13 9.8A5.6 5.6 0 0 1 6.2 3a5.6 5.6 0 1 0 6.8 6.8Z" />,
   light: <><circle cx="8" cy="8" r="2.8" /><path d="M8 1.5v1.4M8 13.1v1.4M1.5 8h1.4M13.1 8h1.4M3.4 3.4l1 1M11.6 11.6l1 1M12.6 3.4l-1 1M4.4 11.6l-1 1" /></>,
   system: <><circle cx="8" cy="8" r="5.5" /><path d="M8 2.5a5.5 5.5 0 0 1 0 11Z" fill="currentColor" /></>,
+  find: <><circle cx="7" cy="7" r="4.3" /><path d="m10.3 10.3 3.4 3.4" /></>,
+  menu: <path d="M2.5 4.5h11M2.5 8h11M2.5 11.5h11" />,
+  overview: <path d="M2.5 2.5h4.2v5.2H2.5zM9.3 2.5h4.2v3H9.3zM9.3 8.3h4.2v5.2H9.3zM2.5 10.5h4.2v3H2.5z" />,
+  policies: <><path d="M4 1.8h5.2L12.5 5v9.2H4z" /><path d="M6.3 7.2h4M6.3 9.6h4M6.3 12h2.4" /></>,
+  sets: <path d="m8 1.8 6 3-6 3-6-3zM2.3 8.1 8 11l5.7-2.9M2.3 11.2 8 14.1l5.7-2.9" />,
+  simulate: <path d="M6.2 1.8h3.6M7 1.8v4.4L3 13a.9.9 0 0 0 .8 1.3h8.4A.9.9 0 0 0 13 13L9 6.2V1.8M5 10h6" />,
+  activate: <path d="M9 1.5 3.2 9h4.3L6.8 14.5 12.8 7H8.4z" />,
+  audit: <path d="M2 4h1M2 8h1M2 12h1M5.5 4H14M5.5 8H14M5.5 12H11" />,
+  fleet: <><rect x="2" y="2.5" width="12" height="4.4" rx="1" /><rect x="2" y="9.1" width="12" height="4.4" rx="1" /><path d="M4.6 4.7h.1M4.6 11.3h.1" /></>,
+  tokens: <><circle cx="5" cy="11" r="3" /><path d="M7.2 8.8 13.5 2.5M11 5l2 2M9 7l1.4 1.4" /></>,
+  keys: <path d="M8 1.6 13 3.4v4c0 3.3-2 5.7-5 7-3-1.3-5-3.7-5-7v-4zM5.8 8l1.600 1.600 3-3.200" />,
+  adminAudit: <><circle cx="8" cy="5" r="2.7" /><path d="M2.8 14c.4-3 2.400-4.600 5.200-4.600s4.800 1.600 5.200 4.600" /></>,
 };
 
 /** A sign beside a text that says the same, or on a button that has a name. */
@@ -79,12 +101,23 @@ export function Icon({ name }: { name: keyof typeof shapes }) {
   return <svg className="icon" viewBox="0 0 16 16" width="15" height="15" fill="none" stroke="currentColor" strokeWidth="1.5" strokeLinecap="round" strokeLinejoin="round" aria-hidden="true">{shapes[name]}</svg>;
 }
 
+/** Puts a text on the clipboard, also where the page did not come over TLS. */
+async function copy(text: string): Promise<void> {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = document.createElement("textarea");
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+}
+
 /** Copies a text, and says so. */
 export function Copy({ text, what, children }: { text: string; what: string; children?: ReactNode }) {
   const [done, setDone] = useState(false);
   return (
     <button type="button" className="copy" title={text}
-      onClick={() => void navigator.clipboard.writeText(text).then(() => { setDone(true); setTimeout(() => setDone(false), 1500); })}>
+      onClick={() => void copy(text).then(() => { setDone(true); setTimeout(() => setDone(false), 1500); })}>
       {children}<span className="unseen">{done ? `, ${what} copied` : `, copy ${what}`}</span><Icon name={done ? "done" : "copy"} />
     </button>
   );
@@ -99,7 +132,7 @@ export function Hash({ value, what }: { value: string | null | undefined; what: 
 /** The command that does the same as what is beside it. */
 export function Cli({ command }: { command: string }) {
   return (
-    <div className="cli"><span className="muted">Command line</span>
+    <div className="cli"><span className="prompt" aria-hidden="true">$</span>
       <pre tabIndex={0} aria-label="Equivalent command"><code>{command}</code></pre><Copy text={command} what="command" />
     </div>
   );

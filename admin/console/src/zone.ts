@@ -43,6 +43,19 @@ export function useSetVersion(set: string | null | undefined, version: string | 
   });
 }
 
+/** The zone's activations, the newest first, looked at again every few seconds. */
+export function useActivations() {
+  const zone = useZone();
+  return useQuery({ queryKey: ["activations", zone], queryFn: ({ signal }) => api.zones.pageActivations(zone, { limit: 500 }, { signal }), refetchInterval: 5_000, select: (page) => page.items });
+}
+
+/** What a daemon says of itself, of the last minute or so; null where it says nothing. */
+export interface Vitals { decisions_per_second: number; latency_p50_seconds: number | null; latency_p99_seconds: number | null }
+
+export function vitalsOf(daemon: object): Vitals | null {
+  return (daemon as { status?: Vitals | null }).status ?? null;
+}
+
 export function useDaemons() {
   const zone = useZone();
   return useQuery({ queryKey: ["daemons", zone], queryFn: ({ signal }) => api.daemons.list(zone, {}, { signal }), refetchInterval: 2_000 });

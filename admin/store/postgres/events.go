@@ -84,6 +84,16 @@ func (e *events) Query(ctx context.Context, q store.EventQuery) ([]store.Event, 
 	return e.list(ctx, eventsQuery+f.Where()+` ORDER BY e.occurred_at DESC, e.id DESC LIMIT ?`, append(f.Args, relational.Bound(q.Limit))...)
 }
 
+// Count counts a zone's decisions by step of time, daemon and outcome.
+func (e *events) Count(ctx context.Context, q store.EventCountQuery) (list []store.EventCount, err error) {
+	query, args := relational.CountQuery(q, "events e")
+	err = read(ctx, e.readers, func(t *session) error {
+		list, err = relational.Many(ctx, t, relational.ScanCount(q), query, args...)
+		return err
+	})
+	return list, err
+}
+
 // ByRequest returns a request's events, oldest first.
 func (e *events) ByRequest(ctx context.Context, zoneID, requestID string) ([]store.Event, error) {
 	return e.list(ctx, eventsQuery+` WHERE e.zone_id = ? AND left(e.request_id, 200) = left(?, 200) AND e.request_id = ?

@@ -2,6 +2,7 @@ package relational
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -28,6 +29,32 @@ func ScanEvent(r Row, e *store.Event) error {
 		&metadata, &input, Moment{&e.OccurredAt}, Moment{&e.IngestedAt}, &e.DaemonID, &e.Epoch, Num(&e.Offset))
 	e.DeterminingPolicies, e.Diagnostics, e.Metadata, e.Input = determining, diagnostics, metadata, input
 	return err
+}
+
+// CountQuery counts decisions; source is the events e, with the index to be taken
+// where one is named. Daemons are looked up for groups, not for each event.
+func CountQuery(q store.EventCountQuery, source string) (string, []any) {
+	since, step := Micros(q.Since), q.Step.Microseconds()
+	query := `SELECT c.step, s.daemon_id, c.decision, c.evaluation_status, c.n, c.last_at, c.delay FROM (
+		SELECT (e.occurred_at - CAST(? AS BIGINT)) / CAST(? AS BIGINT) AS step, e.stream AS stream, e.decision AS decision,
+			e.evaluation_status AS evaluation_status, CAST(count(*) AS BIGINT) AS n, max(e.occurred_at) AS last_at,
+			CAST(sum(e.ingested_at - e.occurred_at) AS BIGINT) AS delay
+		FROM ` + source + ` WHERE e.zone_id = ? AND e.occurred_at >= ? AND e.occurred_at < ? AND e.event_type = '` + TypeDecision + `'
+		GROUP BY 1, 2, 3, 4) c JOIN streams s ON s.id = c.stream ORDER BY c.step, s.daemon_id, s.epoch, c.decision, c.evaluation_status`
+	return query, []any{since, step, q.ZoneID, since, Micros(q.Until)}
+}
+
+// ScanCount scans a row of CountQuery.
+func ScanCount(q store.EventCountQuery) func(Row, *store.EventCount) error {
+	return func(r Row, c *store.EventCount) error {
+		var step, delay int64
+		if err := r.Scan(Num(&step), &c.DaemonID, &c.Decision, &c.EvaluationStatus, Num(&c.Count), Moment{&c.LastAt}, Num(&delay)); err != nil {
+			return err
+		}
+		c.At = q.Since.Add(time.Duration(step) * q.Step).UTC()
+		c.ShippedAfter = time.Duration(delay) * time.Microsecond
+		return nil
+	}
 }
 
 // rowOverhead is about what a row and its index entries take beside its texts.

@@ -79,6 +79,16 @@ func eventQuery(q store.EventQuery) (string, []any) {
 		append(f.Args, relational.Bound(q.Limit))
 }
 
+// Count counts a zone's decisions by step of time, daemon and outcome.
+func (e *events) Count(ctx context.Context, q store.EventCountQuery) (list []store.EventCount, err error) {
+	query, args := relational.CountQuery(q, "events e INDEXED BY events_newest")
+	err = e.db.read(ctx, func(t *session) error {
+		list, err = relational.Many(ctx, t, relational.ScanCount(q), query, args...)
+		return err
+	})
+	return list, err
+}
+
 // ByRequest returns a request's events, oldest first.
 func (e *events) ByRequest(ctx context.Context, zoneID, requestID string) ([]store.Event, error) {
 	return e.read(ctx, byRequestQuery, zoneID, requestID)

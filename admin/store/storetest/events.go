@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
@@ -251,6 +253,45 @@ func eventQueries(f *fixture) {
 	f.ok(err)
 	f.same(ids(byRequest), at())
 	f.same(ids(f.query(store.EventQuery{ZoneID: "y"})), at(7))
+}
+
+func eventCounts(f *fixture) {
+	s, other := newSpool("z", 8), newSpool("z", 2)
+	s.records[1].Decision = "deny"
+	s.records[2].Decision, s.records[2].EvaluationStatus = "deny", "error"
+	s.records[3].EventType = "audit_gap"
+	s.records[7].ZoneID = "y"
+	f.append(s.batch(0, 8))
+	f.append(other.batch(0, 2))
+	count := func(q store.EventCountQuery) []store.EventCount {
+		q.ZoneID = "z"
+		list, err := f.Events().Count(f.ctx, q)
+		f.ok(err)
+		return list
+	}
+	second := after(1).Sub(after(0))
+	delay := func(numbers ...int) (sum time.Duration) {
+		for _, n := range numbers {
+			sum += after(1000).Sub(after(n))
+		}
+		return sum
+	}
+	want := []store.EventCount{
+		{At: after(0), DaemonID: s.daemon, Decision: "allow", EvaluationStatus: "complete", Count: 1, LastAt: after(0), ShippedAfter: delay(0)},
+		{At: after(0), DaemonID: s.daemon, Decision: "deny", EvaluationStatus: "complete", Count: 1, LastAt: after(1), ShippedAfter: delay(1)},
+		{At: after(0), DaemonID: s.daemon, Decision: "deny", EvaluationStatus: "error", Count: 1, LastAt: after(2), ShippedAfter: delay(2)},
+		{At: after(0), DaemonID: other.daemon, Decision: "allow", EvaluationStatus: "complete", Count: 2, LastAt: after(1), ShippedAfter: delay(0, 1)},
+		{At: after(3), DaemonID: s.daemon, Decision: "allow", EvaluationStatus: "complete", Count: 2, LastAt: after(5), ShippedAfter: delay(4, 5)},
+		{At: after(6), DaemonID: s.daemon, Decision: "allow", EvaluationStatus: "complete", Count: 1, LastAt: after(6), ShippedAfter: delay(6)},
+	}
+	slices.SortStableFunc(want, func(a, b store.EventCount) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.DaemonID, b.DaemonID))
+	})
+	f.same(count(store.EventCountQuery{Since: after(0), Until: after(10), Step: 3 * second}), want)
+	f.same(count(store.EventCountQuery{Since: after(4), Until: after(6), Step: 10 * second}), []store.EventCount{
+		{At: after(4), DaemonID: s.daemon, Decision: "allow", EvaluationStatus: "complete", Count: 2, LastAt: after(5), ShippedAfter: delay(4, 5)},
+	})
+	f.same(len(count(store.EventCountQuery{Since: after(100), Until: after(200), Step: second})), 0)
 }
 
 func eventLists(f *fixture) {

@@ -13,7 +13,7 @@ export type { Bundles } from "./resources/bundles.js";
 export type { DaemonFilter, Daemons } from "./resources/daemons.js";
 export type { Keys } from "./resources/keys.js";
 export type { Policies } from "./resources/policies.js";
-export type { ActivateOptions, PolicySets, SimulateOneOptions, SimulateOptions } from "./resources/policy-sets.js";
+export type { ActivateOptions, PolicySets, ReplayOptions, SimulateOneOptions, SimulateOptions } from "./resources/policy-sets.js";
 export type { PolicyTemplates } from "./resources/policy-templates.js";
 export type { System } from "./resources/system.js";
 export type { Tokens } from "./resources/tokens.js";

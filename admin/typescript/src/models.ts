@@ -60,6 +60,8 @@ export type SetPolicy = Schemas["SetPolicy"];
 export type Simulation = Schemas["Simulation"];
 /** What a version would decide for one of many inputs. */
 export type SimulationResult = Schemas["SimulationResult"];
+/** Which recent decisions of a zone a version would make otherwise. */
+export type Replay = Schemas["Replay"];
 /** How the rules of a version came to a result. */
 export type RuleTraces = Schemas["Trace"];
 /** One rule, or else branch, that was tried: what it gave, or which condition failed. */
@@ -75,10 +77,12 @@ export type ActivationStatus = Schemas["ActivationStatus"];
 
 /** One audit event. */
 export type AuditEvent = Schemas["Event"];
-/** A request's events, and its denials with the inputs that were evaluated. */
+/** A request's events, and its decisions with the inputs that were evaluated. */
 export type AuditTrace = Schemas["Explain"];
-/** One denial of a request, with the input that was evaluated. */
-export type DeniedEvent = Schemas["DeniedEvent"];
+/** One decision of a request, with the input that was evaluated. */
+export type DecidedEvent = Schemas["DecidedEvent"];
+/** A zone's decisions, counted by step of time and by daemon. */
+export type AuditSummary = Schemas["AuditSummary"];
 /** One entry of the admin audit: who did what. */
 export type AdminEvent = Schemas["AdminEvent"];
 

@@ -208,6 +208,18 @@ describe("from a policy to its audit", () => {
     assert.deepEqual(trace.denied[0]?.policy_input, input(zone, "refund"));
     const again = await admin.policySets.simulate(zone, set.id, strict, trace.denied[0]?.policy_input);
     assert.deepEqual(again.result?.diagnostics, decided.diagnostics);
+    const read = await decide(dev, input(zone, "read"), `verbs-${randomUUID()}`);
+    const allowed = await until("the audit has what was allowed", () => admin.audit.explain(zone, read.request_id).catch(() => undefined));
+    assert.deepEqual(allowed.denied, []);
+    assert.deepEqual(allowed.allowed[0]?.policy_input, input(zone, "read"));
+    const replayed = await admin.policySets.replay(zone, set.id, strict, { limit: 1000, decision: "deny", since: new Date(Date.now() - 3_600_000).toISOString() });
+    assert.ok(replayed.replayed >= 1);
+    assert.ok(!replayed.flipped.some((f) => f.request_id === decided.request_id));
+    assert.deepEqual(await admin.policySets.replay(zone, set.id, strict), await admin.policySets.replay(zone, set.id, strict, { limit: 200 }));
+    const summary = await admin.audit.summary(zone, { step_seconds: 10 });
+    assert.equal(summary.step_seconds, 10);
+    assert.ok(summary.denied >= 1 && summary.allowed >= 1);
+    assert.equal(summary.points.reduce((n, p) => n + p.allowed + p.denied, 0), summary.allowed + summary.denied);
     const events = await admin.audit.byRequest(zone, decided.request_id);
     assert.deepEqual(events.map((e) => e.request_id), [decided.request_id]);
     assert.deepEqual(await admin.audit.list(zone, { request_id: decided.request_id }), events);

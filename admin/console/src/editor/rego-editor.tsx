@@ -37,7 +37,7 @@ export function RegoEditor({ label, value, onChange, coverage }: { label: string
             <dt>Package</dt><dd><code>{found.good.preview.package}</code></dd>
             <dt>Rules</dt><dd>{found.good.preview.rules.map((r) => <code key={r}>{r} </code>)}</dd>
             <dt>Decides</dt><dd>{found.good.preview.decisions.join(", ") || "nothing by itself"}</dd>
-            <dt>Reads</dt><dd>{found.good.preview.inputs_referenced.map((r) => <div key={r}><code>{r}</code></div>)}</dd>
+            <dt>Reads</dt><dd>{found.good.preview.inputs_referenced.length === 0 ? "nothing of the input" : found.good.preview.inputs_referenced.map((r) => <div key={r}><code>{r}</code></div>)}</dd>
           </dl>
         )}
         <p className="muted small">Tab indents; Escape, then Tab, leaves the editor. Ctrl-Space completes fields of the input.</p>

@@ -60,6 +60,7 @@ export function completion(fields: { label: string; detail: string }[]) {
   return (context: CompletionContext): CompletionResult | null => {
     const word = context.matchBefore(/[\w.]+/);
     if (!word && !context.explicit) return null;
-    return { from: word?.from ?? context.pos, options, validFor: /^[\w.]*$/ };
+    const own = new Set([...context.state.doc.toString().matchAll(/^(?:default )?([A-Za-z_]\w*)/gm)].map(([, name = ""]) => name).filter((name) => !keywords.has(name)));
+    return { from: word?.from ?? context.pos, options: [...options, ...[...own].map((label) => ({ label, type: "variable", detail: "of this policy" }))], validFor: /^[\w.]*$/ };
   };
 }

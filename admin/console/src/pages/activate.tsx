@@ -4,8 +4,8 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { api } from "../api.ts";
-import { Ago, Badge, Card, Cli, Empty, Field, Hash, Modal, Page, Problem, Table, word } from "../ui.tsx";
-import { useActive, useSets, useSetVersion, useSetVersions, useZone } from "../zone.ts";
+import { Ago, Badge, Card, Cli, Decision, Empty, Field, Hash, Loading, Modal, onceKey, Page, Problem, Table, word } from "../ui.tsx";
+import { useActivations, useActive, useSets, useSetVersion, useSetVersions, useZone } from "../zone.ts";
 
 export default function Activate() {
   const zone = useZone();
@@ -18,14 +18,14 @@ export default function Activate() {
   const version = search.get("version") ?? versions.data?.[0]?.id ?? "";
   const wanted = useSetVersion(set, version);
   const governing = useSetVersion(active.data?.policy_set_id, active.data?.policy_set_version_id);
-  const history = useQuery({ queryKey: ["activations", zone], queryFn: ({ signal }) => api.zones.pageActivations(zone, { limit: 50 }, { signal }), refetchInterval: 5_000 });
+  const history = useActivations();
   const name = sets.data?.find((s) => s.id === set)?.name ?? "";
   const [typed, setTyped] = useState("");
   const [reason, setReason] = useState("");
   const [back, setBack] = useState<{ set: string; version: string; sequence: number }>();
   const activate = useMutation({
     mutationFn: (to: { set: string; version: string; reason: string }) => api.policySets.activate(zone, to.set, to.version, {
-      expectedActiveVersionId: active.data?.policy_set_version_id ?? null, ...(to.reason ? { reason: to.reason } : {}), idempotencyKey: crypto.randomUUID(),
+      expectedActiveVersionId: active.data?.policy_set_version_id ?? null, ...(to.reason ? { reason: to.reason } : {}), idempotencyKey: onceKey(),
     }),
     onSettled: () => { setTyped(""); setBack(undefined); return Promise.all(["active", "activations", "sets", "daemons"].map((k) => queries.invalidateQueries({ queryKey: [k, zone] }))); },
   });
@@ -54,14 +54,15 @@ export default function Activate() {
           <Cli command={`caracal policy-set activate ${word(name || "SET")} ${version} --expect-active ${active.data?.policy_set_version_id ?? "none"}${reason ? ` --reason ${word(reason)}` : ""} --wait 30s`} />
         </Card>
       </div>
+      {version && !already && <Recent set={set} version={version} name={name} />}
       <Propagation />
       <Card title="History">
         <Problem error={history.error} />
-        {history.data?.items.length === 0 && <p className="muted">Nothing was ever activated in this zone.</p>}
-        {history.data && history.data.items.length > 0 && (
+        {history.data?.length === 0 && <p className="muted">Nothing was ever activated in this zone.</p>}
+        {history.data && history.data.length > 0 && (
           <Table label="Activations" head={["Sequence", "Policy set", "Version", "When", "By", "Reason", "Actions"]}>
-            {history.data.items.map((a, i) => (
-              <tr key={a.id}><td>{a.sequence}</td><td>{nameOf(a.policy_set_id)}</td><td><Hash value={a.version_id} what="version id" /></td><td><Ago at={a.created_at} /></td><td>{a.actor_name}</td><td className="wrap">{a.reason}</td>
+            {history.data.slice(0, 100).map((a, i) => (
+              <tr key={a.id}><td>{a.sequence}</td><td>{nameOf(a.policy_set_id)}</td><td>{versions.data?.find((v) => v.id === a.version_id)?.version} <Hash value={a.version_id} what="version id" /></td><td><Ago at={a.created_at} /></td><td>{a.actor_name}</td><td className="wrap">{a.reason}</td>
                 <td>{i > 0 && a.policy_set_id && a.version_id && a.version_id !== active.data?.policy_set_version_id && <button onClick={() => setBack({ set: a.policy_set_id ?? "", version: a.version_id ?? "", sequence: a.sequence })}>Roll back</button>}</td></tr>
             ))}
           </Table>
@@ -97,6 +98,30 @@ function Changes({ before, after }: { before: PolicySetVersion | undefined; afte
   );
 }
 
+/** What the version decides otherwise than what was decided lately. */
+function Recent({ set, version, name }: { set: string; version: string; name: string }) {
+  const zone = useZone();
+  const replay = useQuery({ queryKey: ["replay", zone, set, version], staleTime: 30_000, retry: false, queryFn: ({ signal }) => api.policySets.replay(zone, set, version, { limit: 500, signal }) });
+  const r = replay.data, opened = r?.flipped.filter((f) => f.now === "allow").length ?? 0;
+  return (
+    <Card title="On recent traffic" aside={r && r.replayed > 0 && (r.flipped.length > 0 ? <Badge tone="warn">{r.flipped.length} of {r.replayed} decisions flip</Badge> : <Badge tone="good">no decision flips</Badge>)}>
+      {replay.isPending && <Loading what="the newest decisions, and deciding them again" />}
+      <Problem error={replay.error} retry={() => void replay.refetch()} />
+      {r && <p>{r.replayed === 0 ? "There is no decision yet that could be made again by this version."
+        : <>The newest {r.replayed} decisions (the oldest from <Ago at={r.oldest} />) were made again by this version. {r.flipped.length === 0 ? "All come out as they did." : `${opened} ${opened === 1 ? "becomes" : "become"} allow, ${r.flipped.length - opened} ${r.flipped.length - opened === 1 ? "becomes" : "become"} deny.`}</>}
+        {r.skipped > 0 && <span className="muted"> {r.skipped} more could not be: their inputs were not kept as they were, or do not fit the schema.</span>}</p>}
+      {r && r.flipped.length > 0 && (
+        <Table label="Decisions that flip" head={["Request", "Was", "Becomes", "Why", "When", "Look"]}>
+          {r.flipped.slice(0, 20).map((f) => <tr key={f.event_id}><td><Link href={`/z/${zone}/audit/${encodeURIComponent(f.request_id)}`}>{f.request_id}</Link></td><td><Decision value={f.was} /></td><td><Decision value={f.now} /></td><td className="wrap">{f.reason}</td><td><Ago at={f.occurred_at} /></td>
+            <td><Link href={`/z/${zone}/simulate?${new URLSearchParams({ request: f.request_id, set, version }).toString()}`}>Simulate</Link></td></tr>)}
+        </Table>
+      )}
+      {r && r.flipped.length > 20 && <p className="muted small">{r.flipped.length - 20} more; the command lists all.</p>}
+      <Cli command={`caracal policy-set replay ${word(name || "SET")} ${version} --limit 500`} />
+    </Card>
+  );
+}
+
 /** How far the governing version has come, daemon by daemon. */
 function Propagation() {
   const zone = useZone();
@@ -113,8 +138,9 @@ function Propagation() {
   const s = status.data;
   return (
     <Card title="Propagation" aside={s && <Badge tone={s.propagation_status === "loaded" ? "good" : s.propagation_status === "failed" ? "bad" : "warn"}>{s.propagation_status.replaceAll("_", " ")}</Badge>}>
+      {s && s.daemons.total > 0 && <div className="bar" aria-hidden="true"><i className="good" style={{ flexGrow: s.daemons.loaded }} /><i className="bad" style={{ flexGrow: s.daemons.failed }} /><i style={{ flexGrow: Math.max(0, s.daemons.total - s.daemons.loaded - s.daemons.failed) }} /></div>}
       <p aria-live="polite">{s ? `${s.daemons.loaded} of ${s.daemons.total} daemons have loaded the governing version${s.daemons.failed ? `, ${s.daemons.failed} could not` : ""}. ${s.rollout.wanted} of ${s.rollout.reachable} that report are wanted (${+(100 * s.rollout.loaded_share).toFixed(2)} %).` : "Looking…"}</p>
-      {s?.sts.detail && <p className="muted">{s.sts.detail}</p>}
+      {s?.sts.detail && s.propagation_status !== "loaded" && <p className="muted">{s.sts.detail}</p>}
       <Problem error={status.error} />
       {s && s.rollout.failing_total + s.rollout.lagging_total + s.rollout.unreachable_total > 0 && (
         <Table label="Daemons that have not loaded it" head={["Daemon", "State", "Sequence", "Reason", "Since"]}>

@@ -26,8 +26,8 @@ export default function AdminAudit() {
       {pages.data && rows.length === 0 && <Empty title="No entry">What people and scripts change in this zone is listed here.</Empty>}
       {rows.length > 0 && (
         <Table label="Entries" head={["Chain", "When", "Who", "Did", "To", "Answer", "Details"]}>
-          {rows.map((e) => <tr key={e.id}><td>{e.chain_seq} <Hash value={e.chain_hash} what="chain hash" /></td><td><time dateTime={e.occurred_at}>{new Date(e.occurred_at).toLocaleString()}</time></td><td>{e.actor_name}</td><td>{e.action}</td>
-            <td>{e.entity_type} <Hash value={e.entity_id} what="id" /></td><td><Badge tone={e.status_code < 400 ? "good" : "bad"}>{e.status_code}</Badge></td><td className="wrap"><details><summary>Payload</summary><Json value={e.payload_json} label="Payload" /></details></td></tr>)}
+          {rows.map((e) => <tr key={e.id}><td>{e.chain_seq}<div><Hash value={e.chain_hash} what="chain hash" /></div></td><td><time dateTime={e.occurred_at}>{new Date(e.occurred_at).toLocaleString()}</time></td><td>{e.actor_name}</td><td>{e.action}</td>
+            <td>{e.entity_type}<div><Hash value={e.entity_id} what="id" /></div></td><td><Badge tone={e.status_code < 400 ? "good" : "bad"}>{e.status_code}</Badge></td><td className="wrap"><details><summary>Payload</summary><Json value={e.payload_json} label="Payload" /></details></td></tr>)}
         </Table>
       )}
       {pages.hasNextPage && <button onClick={() => void pages.fetchNextPage()}>Read more</button>}

@@ -1,6 +1,6 @@
 // The audit: filters in the address, pages through cursors, and a live tail.
 import type { AuditEvent } from "@caracalai/admin";
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
@@ -14,6 +14,7 @@ const names = ["decision", "event_type", "request_id", "since", "until"] as cons
 
 export default function Audit() {
   const zone = useZone();
+  const queries = useQueryClient();
   const [search, setSearch] = useSearchParams();
   const filter = Object.fromEntries(names.flatMap((n) => { const v = search.get(n); return v ? [[n, v]] : []; })) as { decision?: "allow" | "deny"; event_type?: string; request_id?: string; since?: string; until?: string };
   const [live, setLive] = useState<AuditEvent[]>([]);
@@ -33,15 +34,24 @@ export default function Audit() {
     if (!tails) return;
     const end = new AbortController();
     const { decision, event_type } = JSON.parse(key) as typeof filter;
+    // The list was read before the tail opened: what came in between is read once it has.
+    let given = false;
+    const onState = (next: "opening" | "open" | "lost") => {
+      setState(next);
+      if (next === "open" && !given) void queries.invalidateQueries({ queryKey: ["audit", zone, key] });
+    };
     void (async () => {
       try {
-        for await (const event of api.audit.tail(zone, { ...(decision ? { decision } : {}), ...(event_type ? { event_type } : {}), signal: end.signal, onState: setState })) setLive((was) => [event, ...was].slice(0, kept));
+        for await (const event of api.audit.tail(zone, { ...(decision ? { decision } : {}), ...(event_type ? { event_type } : {}), signal: end.signal, onState })) {
+          given = true;
+          setLive((was) => [event, ...was].slice(0, kept));
+        }
       } catch (error) {
         if (!end.signal.aborted) setFailed(error);
       }
     })();
     return () => end.abort();
-  }, [zone, key, tails]);
+  }, [zone, key, tails, queries]);
   const stored = pages.data?.pages.flatMap((p) => p.items) ?? [];
   const seen = new Set(live.map((e) => e.id));
   const rows = [...live, ...stored.filter((e) => !seen.has(e.id))];
@@ -58,8 +68,9 @@ export default function Audit() {
   const time = (value: string) => (value ? new Date(value).toISOString() : "");
   return (
     <Page title="Audit" intro="Every decision, with the exact input and the policy-set version that made it." actions={<>
+      <span role="status">{tails ? <Badge tone={state === "open" ? "good" : "warn"}>{state === "open" ? "live" : state === "lost" ? "live tail lost, opening again" : "opening the live tail"}</Badge> : <Badge tone="plain">not live</Badge>}</span>
       <button aria-pressed={following} onClick={() => follow(!following)}>{following ? "Pause live tail" : "Follow live"}</button>
-      <a className="primary" href={file("csv")} download={`audit-${zone}.csv`}>Export CSV</a><a href={file("ndjson")} download={`audit-${zone}.ndjson`}>NDJSON</a></>}>
+      <a className="primary" href={file("csv")} download={`audit-${zone}.csv`}>Export CSV</a><a className="button" href={file("ndjson")} download={`audit-${zone}.ndjson`}>NDJSON</a></>}>
       <div className="filters">
         <Field label="Decision">{(p) => <select {...p} value={filter.decision ?? ""} onChange={(e) => set("decision", e.target.value)}><option value="">any</option><option>allow</option><option>deny</option></select>}</Field>
         <Field label="Type">{(p) => <select {...p} value={filter.event_type ?? ""} onChange={(e) => set("event_type", e.target.value)}><option value="">any</option><option value="decision">decision</option><option value="audit_gap">gap in the audit</option></select>}</Field>
@@ -67,7 +78,6 @@ export default function Audit() {
         <Field label="Until">{(p) => <input {...p} type="datetime-local" value={local(filter.until)} onChange={(e) => set("until", time(e.target.value))} />}</Field>
         <form onSubmit={(e) => { e.preventDefault(); set("request_id", String(new FormData(e.currentTarget).get("id") ?? "").trim()); }}><Field label="Request id">{(p) => <input {...p} key={filter.request_id} name="id" defaultValue={filter.request_id} />}</Field></form>
         {key !== "{}" && <button onClick={() => setSearch({})}>Clear filters</button>}
-        <span role="status">{tails ? <Badge tone={state === "open" ? "good" : "warn"}>{state === "open" ? "live" : state === "lost" ? "live tail lost, opening again" : "opening the live tail"}</Badge> : <Badge tone="plain">not live</Badge>}</span>
       </div>
       <Problem error={pages.error ?? failed} retry={() => void pages.refetch()} />
       {pages.data && rows.length === 0

@@ -4,7 +4,7 @@ import { useState } from "react";
 import { useLocation } from "wouter";
 import { api } from "../api.ts";
 import { RegoEditor } from "../editor/rego-editor.tsx";
-import { Cli, Field, Page, Problem, word } from "../ui.tsx";
+import { Cli, Field, Page, Problem, onceKey, word } from "../ui.tsx";
 import { useZone } from "../zone.ts";
 
 const beginning = `package caracal.authz
@@ -28,7 +28,7 @@ export default function PolicyNew() {
   const [content, setContent] = useState(beginning);
   const templates = useQuery({ queryKey: ["templates"], staleTime: Infinity, queryFn: ({ signal }) => api.policyTemplates.list({ signal }) });
   const create = useMutation({
-    mutationFn: () => api.policies.create(zone, { name, description, content }, { idempotencyKey: crypto.randomUUID() }),
+    mutationFn: () => api.policies.create(zone, { name, description, content }, { idempotencyKey: onceKey() }),
     onSuccess: async (policy) => { await queries.invalidateQueries({ queryKey: ["policies", zone] }); go(`/z/${zone}/policies/${policy.id}`); },
   });
   return (

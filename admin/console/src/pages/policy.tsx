@@ -5,7 +5,7 @@ import { Link, useLocation, useSearchParams } from "wouter";
 import type { PolicyCoverage } from "@caracalai/admin";
 import { api } from "../api.ts";
 import { RegoEditor } from "../editor/rego-editor.tsx";
-import { Ago, Card, Cli, Hash, Loading, Modal, Page, Problem, Table, word } from "../ui.tsx";
+import { Ago, Card, Cli, Hash, Loading, Modal, Page, Problem, Table, onceKey, word } from "../ui.tsx";
 import { useZone } from "../zone.ts";
 import { PolicyTests } from "./policy-tests.tsx";
 
@@ -42,7 +42,7 @@ export default function PolicyPage({ id }: { id: string }) {
     return () => window.removeEventListener("beforeunload", warn);
   }, [changed]);
   const add = useMutation({
-    mutationFn: () => api.policies.addVersion(zone, id, { content: text, ...(tests ? { tests } : {}) }, { idempotencyKey: crypto.randomUUID() }),
+    mutationFn: () => api.policies.addVersion(zone, id, { content: text, ...(tests ? { tests } : {}) }, { idempotencyKey: onceKey() }),
     onSuccess: async (version) => {
       setSaved(`Version ${version.version} is made. It governs nobody until a set version that has it is activated.`);
       await Promise.all([queries.invalidateQueries({ queryKey: ["policy", zone, id] }), queries.invalidateQueries({ queryKey: ["policies", zone] })]);

@@ -3,7 +3,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useLocation } from "wouter";
 import { api } from "../api.ts";
-import { Ago, Badge, Card, Cli, Empty, Field, Loading, Page, Problem, Table, word } from "../ui.tsx";
+import { Ago, Badge, Card, Cli, Empty, Field, Loading, Page, Problem, Table, onceKey, word } from "../ui.tsx";
 import { useSets, useZone } from "../zone.ts";
 
 export default function Sets() {
@@ -14,7 +14,7 @@ export default function Sets() {
   const [name, setName] = useState("");
   const [description, setDescription] = useState("");
   const create = useMutation({
-    mutationFn: () => api.policySets.create(zone, name, description, { idempotencyKey: crypto.randomUUID() }),
+    mutationFn: () => api.policySets.create(zone, name, description, { idempotencyKey: onceKey() }),
     onSuccess: async (set) => { await queries.invalidateQueries({ queryKey: ["sets", zone] }); go(`/z/${zone}/sets/${set.id}`); },
   });
   return (
@@ -28,7 +28,8 @@ export default function Sets() {
             <td>{s.active_version_id ? <Badge tone="good">governs the zone</Badge> : <span className="muted">not active</span>}</td><td><Ago at={s.created_at} /></td></tr>)}
         </Table>
       )}
-      <br />
+      <Cli command="caracal policy-set list" />
+      <div className="gap" />
       <Card title="New policy set">
         <form onSubmit={(e) => { e.preventDefault(); create.mutate(); }}>
           <div className="grid">

@@ -27,7 +27,7 @@ export default function Simulate() {
   const [expected, setExpected] = useState<"" | "allow" | "deny">("");
   const recent = useQuery({ queryKey: ["recent", zone], queryFn: ({ signal }) => api.audit.page(zone, { limit: 50, event_type: "decision" }, { signal }) });
   const denial = useQuery({ queryKey: ["explain", zone, request], enabled: !!request, staleTime: Infinity, queryFn: ({ signal }) => api.audit.explain(zone, request ?? "", { signal }) });
-  const given = denial.data?.denied[0]?.policy_input;
+  const given = (denial.data?.denied[0] ?? denial.data?.allowed[0])?.policy_input;
   useEffect(() => { if (given !== undefined && given !== null) setText(stringifyExactly(given, 2)); }, [given]);
   const schema = useQuery({ queryKey: ["input-schema"], staleTime: Infinity, queryFn: ({ signal }) => api.policies.inputSchema({ signal }) });
   const run = useMutation({
@@ -70,6 +70,7 @@ export default function Simulate() {
               {request && !recent.data?.items.some((e) => e.request_id === request) && <option value={`r:${request}`}>{request}</option>}
               {recent.data?.items.filter((e) => e.decision === "deny").map((e) => <option key={e.id} value={`r:${e.request_id}`}>{e.request_id}</option>)}
             </optgroup>
+            <optgroup label="Recent requests that were allowed">{recent.data?.items.filter((e) => e.decision === "allow").map((e) => <option key={e.id} value={`r:${e.request_id}`}>{e.request_id}</option>)}</optgroup>
           </select>)}
         </Field>
         <Field label="Expected">{(props) => <select {...props} value={expected} onChange={(e) => setExpected(e.target.value as "" | "allow" | "deny")}><option value="">no decision</option><option value="allow">allow</option><option value="deny">deny</option></select>}</Field>
@@ -78,23 +79,33 @@ export default function Simulate() {
       <Problem error={denial.error} retry={() => void denial.refetch()} />
       {request && denial.data && <div className="note warn">This is the input of <Link href={`/z/${zone}/audit/${encodeURIComponent(request)}`}>request {request}</Link>, as it was evaluated.{given === undefined || given === null ? " No input was kept with it." : ""}</div>}
       <Problem error={run.error} />
-      <div className="split">
+      {run.data && <Versus candidate={run.data.candidate} active={run.data.active} />}
+      <div className="split wide">
         <Card title="Input"><Editor label="Input" language="json" value={text} onChange={setText} schema={schema.data} /></Card>
         <div aria-live="polite">
           {!run.data && <Empty title="No answer yet">Simulate to see what this version decides, beside the active version.</Empty>}
-          {run.data && <>
-            <Answer title={`${name}, this version`} simulation={run.data.candidate} />
+          {run.data && <div className="halves">
+            <div><Answer title={`${name}, this version`} simulation={run.data.candidate} />
             {run.data.candidate.would_activate
               ? <div className="note">Nothing speaks against activating it. <Link href={`/z/${zone}/activate?set=${run.data.candidate.policy_set_id}&version=${run.data.candidate.version_id}`}>Activate this version</Link></div>
-              : <div className="note warn">It should not be activated: {run.data.candidate.explanation.reason}</div>}
+              : <div className="note warn">It should not be activated: {run.data.candidate.explanation.reason}</div>}</div>
             {run.data.active ? <Answer title="The active version" simulation={run.data.active} /> : <Card title="The active version"><p>Nothing is active: everything is denied.</p></Card>}
-          </>}
+          </div>}
         </div>
       </div>
       <Cli command={request
         ? `caracal audit explain ${word(request)} --input | caracal policy-set simulate ${word(name)} ${version} --input - --trace${expected ? ` --expect ${expected}` : ""}`
         : `caracal policy-set simulate ${word(name)} ${version} --input input.json --trace${expected ? ` --expect ${expected}` : ""}`} />
     </Page>
+  );
+}
+
+/** What both versions decide, in a line. */
+function Versus({ candidate, active }: { candidate: Simulation; active: Simulation | null }) {
+  const now = active?.result?.decision ?? "deny", then = candidate.result?.decision;
+  return (
+    <div className="card versus" role="status"><span>Active version <Decision value={now} /></span><span aria-hidden="true" className="muted">→</span><span>This version {then ? <Decision value={then} /> : <Badge tone="warn">no decision</Badge>}</span>
+      <span className="muted small">{then === undefined ? "The input could not be evaluated." : then === now ? "Both decide the same." : "The decision changes."}</span></div>
   );
 }
 

@@ -1,4 +1,4 @@
-import type { AuditEvent, AuditTrace } from "../models.js";
+import type { AuditEvent, AuditSummary, AuditTrace } from "../models.js";
 import type { Operations, QueryOf } from "../operations.js";
 import type { CallOptions } from "../options.js";
 import { type ListQuery, type Page, type PageQuery } from "../pages.js";
@@ -26,10 +26,15 @@ export declare class Audit {
      * stream fails where the answer breaks off.
      */
     export(zoneId: string, format: ExportFormat, query?: AuditFilter & ListQuery, options?: CallOptions): Promise<ReadableStream<Uint8Array>>;
+    /**
+     * Counts a zone's decisions by step of time and by daemon: the last hour by the
+     * minute, where nothing else is asked for.
+     */
+    summary(zoneId: string, query?: QueryOf<"/v1/zones/{zone}/audit/summary">, options?: CallOptions): Promise<AuditSummary>;
     /** Lists a request's events, oldest first. 404 `request_not_found`. */
     byRequest(zoneId: string, requestId: string, options?: CallOptions): Promise<AuditEvent[]>;
     /**
-     * Explains a request: what was decided, by which policies, and for each denial
+     * Explains a request: what was decided, by which policies, and for each decision
      * the input that was evaluated, which can be simulated as it is: numbers that
      * JavaScript would round are sent as they were. 404 `request_not_found`, also in
      * the moment before the daemon has shipped it.

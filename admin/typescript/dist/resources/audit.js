@@ -33,12 +33,19 @@ export class Audit {
         const opened = await this.#operations.open(path, { path: { zone: zoneId }, query: { ...query, format } }, "*/*", options);
         return bytesOf(opened, "GET", path.replace("{zone}", zoneId));
     }
+    /**
+     * Counts a zone's decisions by step of time and by daemon: the last hour by the
+     * minute, where nothing else is asked for.
+     */
+    summary(zoneId, query = {}, options) {
+        return this.#operations.call("get", "/v1/zones/{zone}/audit/summary", { path: { zone: zoneId }, query }, options);
+    }
     /** Lists a request's events, oldest first. 404 `request_not_found`. */
     byRequest(zoneId, requestId, options) {
         return this.#operations.call("get", "/v1/zones/{zone}/audit/by-request/{request}", { path: { zone: zoneId, request: requestId } }, options);
     }
     /**
-     * Explains a request: what was decided, by which policies, and for each denial
+     * Explains a request: what was decided, by which policies, and for each decision
      * the input that was evaluated, which can be simulated as it is: numbers that
      * JavaScript would round are sent as they were. 404 `request_not_found`, also in
      * the moment before the daemon has shipped it.

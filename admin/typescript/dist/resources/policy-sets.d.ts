@@ -1,5 +1,5 @@
 import { type WaitOptions } from "../activation.js";
-import type { Activated, ActivationStatus, ManifestEntry, PolicySet, PolicySetVersion, Simulation } from "../models.js";
+import type { Activated, ActivationStatus, ManifestEntry, PolicySet, PolicySetVersion, Replay, Simulation } from "../models.js";
 import type { Operations } from "../operations.js";
 import type { CallOptions, WriteOptions } from "../options.js";
 import { type ListQuery, type Page, type PageQuery } from "../pages.js";
@@ -12,6 +12,15 @@ export interface SimulateOptions extends CallOptions {
 export interface SimulateOneOptions extends SimulateOptions {
     /** Asks for `trace`: which rules held, and which condition kept others from it. */
     trace?: boolean | undefined;
+}
+/** Which recent decisions are made again: the newest 200, where nothing is said. */
+export interface ReplayOptions extends CallOptions {
+    /** The most, 1 to 1,000. */
+    limit?: number | undefined;
+    /** Only what was decided so. */
+    decision?: "allow" | "deny" | undefined;
+    /** Only what was decided at this RFC 3339 time or later. */
+    since?: string | undefined;
 }
 /** Under which conditions, and why, a version is activated. */
 export interface ActivateOptions extends WriteOptions {
@@ -61,6 +70,11 @@ export declare class PolicySets {
     simulate(zoneId: string, setId: string, versionId: string, input?: unknown, options?: SimulateOneOptions): Promise<Simulation>;
     /** Evaluates many inputs, up to 1,000, at once; `results` answers them in order. */
     simulateAll(zoneId: string, setId: string, versionId: string, inputs: unknown[], options?: SimulateOptions): Promise<Simulation>;
+    /**
+     * Makes the zone's recent decisions again by a version, on the inputs that the
+     * audit kept, and tells which come out otherwise. Nothing changes.
+     */
+    replay(zoneId: string, setId: string, versionId: string, options?: ReplayOptions): Promise<Replay>;
     /**
      * Moves the zone's pointer to a version; an older one rolls back. The daemons
      * load it then: see {@link activationStatus} and {@link waitUntilLoaded}.

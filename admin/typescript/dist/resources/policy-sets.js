@@ -74,6 +74,15 @@ export class PolicySets {
         return this.#operations.call("post", "/v1/zones/{zone}/policy-sets/{set}/simulate", { path: { zone: zoneId, set: setId }, body }, call);
     }
     /**
+     * Makes the zone's recent decisions again by a version, on the inputs that the
+     * audit kept, and tells which come out otherwise. Nothing changes.
+     */
+    replay(zoneId, setId, versionId, options = {}) {
+        const { limit, decision, since, ...call } = options;
+        const body = { version_id: versionId, ...(limit === undefined ? {} : { limit }), ...(decision ? { decision } : {}), ...(since ? { since } : {}) };
+        return this.#operations.call("post", "/v1/zones/{zone}/policy-sets/{set}/replay", { path: { zone: zoneId, set: setId }, body }, call);
+    }
+    /**
      * Moves the zone's pointer to a version; an older one rolls back. The daemons
      * load it then: see {@link activationStatus} and {@link waitUntilLoaded}.
      */

@@ -1,5 +1,5 @@
 import { parseExactly } from "../exact.js";
-import type { AuditEvent, AuditTrace } from "../models.js";
+import type { AuditEvent, AuditSummary, AuditTrace } from "../models.js";
 import type { Operations, QueryOf } from "../operations.js";
 import type { CallOptions } from "../options.js";
 import { drain, iterate, type ListQuery, type Page, type PageQuery } from "../pages.js";
@@ -50,13 +50,21 @@ export class Audit {
     return bytesOf(opened, "GET", path.replace("{zone}", zoneId));
   }
 
+  /**
+   * Counts a zone's decisions by step of time and by daemon: the last hour by the
+   * minute, where nothing else is asked for.
+   */
+  summary(zoneId: string, query: QueryOf<"/v1/zones/{zone}/audit/summary"> = {}, options?: CallOptions): Promise<AuditSummary> {
+    return this.#operations.call("get", "/v1/zones/{zone}/audit/summary", { path: { zone: zoneId }, query }, options);
+  }
+
   /** Lists a request's events, oldest first. 404 `request_not_found`. */
   byRequest(zoneId: string, requestId: string, options?: CallOptions): Promise<AuditEvent[]> {
     return this.#operations.call("get", "/v1/zones/{zone}/audit/by-request/{request}", { path: { zone: zoneId, request: requestId } }, options);
   }
 
   /**
-   * Explains a request: what was decided, by which policies, and for each denial
+   * Explains a request: what was decided, by which policies, and for each decision
    * the input that was evaluated, which can be simulated as it is: numbers that
    * JavaScript would round are sent as they were. 404 `request_not_found`, also in
    * the moment before the daemon has shipped it.

@@ -1,5 +1,5 @@
 import { untilLoaded, type WaitOptions } from "../activation.js";
-import type { Activated, ActivationStatus, ManifestEntry, PolicySet, PolicySetVersion, Simulation } from "../models.js";
+import type { Activated, ActivationStatus, ManifestEntry, PolicySet, PolicySetVersion, Replay, Simulation } from "../models.js";
 import type { Operations } from "../operations.js";
 import type { CallOptions, WriteOptions } from "../options.js";
 import { drain, iterate, type ListQuery, type Page, type PageQuery } from "../pages.js";
@@ -14,6 +14,16 @@ export interface SimulateOptions extends CallOptions {
 export interface SimulateOneOptions extends SimulateOptions {
   /** Asks for `trace`: which rules held, and which condition kept others from it. */
   trace?: boolean | undefined;
+}
+
+/** Which recent decisions are made again: the newest 200, where nothing is said. */
+export interface ReplayOptions extends CallOptions {
+  /** The most, 1 to 1,000. */
+  limit?: number | undefined;
+  /** Only what was decided so. */
+  decision?: "allow" | "deny" | undefined;
+  /** Only what was decided at this RFC 3339 time or later. */
+  since?: string | undefined;
 }
 
 /** Under which conditions, and why, a version is activated. */
@@ -129,6 +139,16 @@ export class PolicySets {
     const { expectedDecision, ...call } = options;
     const body = expectedDecision === undefined ? asked : { ...asked, expected_decision: expectedDecision };
     return this.#operations.call("post", "/v1/zones/{zone}/policy-sets/{set}/simulate", { path: { zone: zoneId, set: setId }, body }, call);
+  }
+
+  /**
+   * Makes the zone's recent decisions again by a version, on the inputs that the
+   * audit kept, and tells which come out otherwise. Nothing changes.
+   */
+  replay(zoneId: string, setId: string, versionId: string, options: ReplayOptions = {}): Promise<Replay> {
+    const { limit, decision, since, ...call } = options;
+    const body = { version_id: versionId, ...(limit === undefined ? {} : { limit }), ...(decision ? { decision } : {}), ...(since ? { since } : {}) };
+    return this.#operations.call("post", "/v1/zones/{zone}/policy-sets/{set}/replay", { path: { zone: zoneId, set: setId }, body }, call);
   }
 
   /**
