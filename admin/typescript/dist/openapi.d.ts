@@ -159,10 +159,54 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List the daemons with what they have loaded
+         * List the daemons with their state and what they have loaded
          * @description Takes one of the roles admin, viewer, author, activator, auditor.
          */
         get: operations["daemon.list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/daemons/{daemon}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read a daemon with all of its zones
+         * @description Takes one of the roles admin, viewer, author, activator, auditor.
+         */
+        get: operations["daemon.get"];
+        put?: never;
+        post?: never;
+        /**
+         * Retire a daemon that is gone: it counts no more, and is bound to no token; one that reports again is back
+         * @description Takes the role admin.
+         */
+        delete: operations["daemon.retire"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fleet": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Count the daemons by state and version
+         * @description Takes one of the roles admin, viewer, author, activator, auditor.
+         */
+        get: operations["fleet.get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -906,6 +950,7 @@ export interface components {
             outbox: null | components["schemas"]["Outbox"];
             policy_set_id: string;
             propagation_status: string;
+            rollout: components["schemas"]["Rollout"];
             sts: components["schemas"]["STSStatus"];
             version_id: string;
             zone_id: string;
@@ -978,6 +1023,8 @@ export interface components {
             policy?: string;
         };
         Daemon: {
+            /** Format: date-time */
+            first_seen_at: null | string;
             id: string;
             labels: {
                 [key: string]: string;
@@ -985,8 +1032,17 @@ export interface components {
             /** Format: date-time */
             last_seen_at: string;
             name: string;
+            reason: string;
+            reported_by: null | string;
+            /** Format: date-time */
+            retired_at: null | string;
+            /** Format: date-time */
+            since: null | string;
+            state: string;
+            status: null | components["schemas"]["DaemonHealth"];
             version: string;
             zones: components["schemas"]["DaemonZone"][];
+            zones_total: number;
         };
         DaemonCounts: {
             failed: number;
@@ -994,11 +1050,61 @@ export interface components {
             loaded: number;
             total: number;
         };
+        DaemonHealth: {
+            /** Format: int64 */
+            audit_gaps: number;
+            audit_kept: boolean;
+            cache_hit_share: null | number;
+            /** Format: double */
+            decisions_per_second: number;
+            detail?: string;
+            latency_p50_seconds: null | number;
+            latency_p99_seconds: null | number;
+            ready: boolean;
+            /** Format: int64 */
+            spool_bytes: number;
+            /** Format: int64 */
+            spool_max_bytes: number;
+            /** Format: int64 */
+            spool_records: number;
+            /** Format: date-time */
+            started_at: string;
+            /** Format: double */
+            uptime_seconds: number;
+            /** Format: double */
+            window_seconds: number;
+        };
         DaemonPage: {
             items: components["schemas"]["Daemon"][];
             next_cursor: null | string;
         };
+        DaemonStatus: {
+            /** Format: int64 */
+            audit_gaps?: number;
+            audit_kept?: boolean;
+            cache_hit_share?: null | number;
+            /** Format: double */
+            decisions_per_second?: number;
+            detail?: string;
+            latency_p50_seconds?: null | number;
+            latency_p99_seconds?: null | number;
+            ready?: boolean;
+            /** Format: int64 */
+            spool_bytes?: number;
+            /** Format: int64 */
+            spool_max_bytes?: number;
+            /** Format: int64 */
+            spool_records?: number;
+            /** Format: date-time */
+            started_at?: string;
+            /** Format: double */
+            uptime_seconds?: number;
+            /** Format: double */
+            window_seconds?: number;
+        };
         DaemonZone: {
+            /** Format: int64 */
+            behind: number;
             bundle_sha256: string;
             detail: string;
             /** Format: date-time */
@@ -1007,7 +1113,13 @@ export interface components {
             policy_set_version_id: null | string;
             /** Format: int64 */
             sequence: number;
+            /** Format: int64 */
+            serving_sequence: number;
+            /** Format: date-time */
+            since: null | string;
             state: string;
+            /** Format: int64 */
+            wanted_sequence: number;
             zone_id: string;
         };
         DecidedEvent: {
@@ -1073,6 +1185,22 @@ export interface components {
             not_covered: components["schemas"]["Span"][];
             /** Format: double */
             percent: number;
+        };
+        Fleet: {
+            daemons: number;
+            states: components["schemas"]["FleetStates"];
+            versions: components["schemas"]["FleetVersion"][];
+        };
+        FleetStates: {
+            failing: number;
+            healthy: number;
+            lagging: number;
+            retired: number;
+            unreachable: number;
+        };
+        FleetVersion: {
+            daemons: number;
+            version: string;
         };
         Flip: {
             evaluation_status: string;
@@ -1228,11 +1356,13 @@ export interface components {
             zone_id?: string;
         };
         ReceiptReport: {
+            complete?: boolean;
             daemon_id?: string;
             labels?: {
                 [key: string]: string;
             };
             name?: string;
+            status?: components["schemas"]["DaemonStatus"];
             version?: string;
             zones?: components["schemas"]["Receipt"][];
         };
@@ -1262,6 +1392,28 @@ export interface components {
                 [key: string]: unknown;
             }[];
             evaluation_status: string;
+        };
+        Rollout: {
+            failing: components["schemas"]["RolloutDaemon"][];
+            failing_total: number;
+            lagging: components["schemas"]["RolloutDaemon"][];
+            lagging_total: number;
+            loaded: number;
+            /** Format: double */
+            loaded_share: number;
+            reachable: number;
+            unreachable: components["schemas"]["RolloutDaemon"][];
+            unreachable_total: number;
+            wanted: number;
+        };
+        RolloutDaemon: {
+            id: string;
+            name: string;
+            reason: string;
+            /** Format: int64 */
+            sequence: number;
+            /** Format: date-time */
+            since: null | string;
         };
         RuleTrace: {
             default?: boolean;
@@ -1474,6 +1626,8 @@ export interface components {
         };
         WatchResponse: {
             pointers: components["schemas"]["SignedPointer"][];
+            /** Format: int64 */
+            spread_ms?: number;
         };
         WhoAmI: {
             id: string;
@@ -1503,6 +1657,7 @@ export interface components {
         ZoneSettings: {
             audit_inputs?: string;
             audit_mask?: string[];
+            loaded_share?: null | number;
             /** Format: int64 */
             retention_bytes?: number;
             retention_days?: number;
@@ -1812,6 +1967,14 @@ export interface operations {
     "daemon.list": {
         parameters: {
             query?: {
+                /** @description only daemons that report for this zone; states are those in it */
+                zone?: string;
+                /** @description only daemons in this state; retired ones are only listed where they are asked for */
+                state?: "healthy" | "lagging" | "failing" | "unreachable" | "retired";
+                /** @description only daemons with this label, name=value */
+                label?: string[];
+                /** @description only daemons whose name, id or version has this in it */
+                q?: string;
                 /** @description the most items of a page, 1 to 500; 200 by default */
                 limit?: number;
                 /** @description next_cursor of the page before */
@@ -1830,6 +1993,104 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DaemonPage"];
+                };
+            };
+            /** @description The refusal, or what went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "daemon.get": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                daemon: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Daemon"];
+                };
+            };
+            /** @description The refusal, or what went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "daemon.retire": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                daemon: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The refusal, or what went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "fleet.get": {
+        parameters: {
+            query?: {
+                /** @description only daemons that report for this zone; states are those in it */
+                zone?: string;
+                /** @description only daemons in this state; retired ones are only listed where they are asked for */
+                state?: "healthy" | "lagging" | "failing" | "unreachable" | "retired";
+                /** @description only daemons with this label, name=value */
+                label?: string[];
+                /** @description only daemons whose name, id or version has this in it */
+                q?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Fleet"];
                 };
             };
             /** @description The refusal, or what went wrong. */
@@ -2681,6 +2942,12 @@ export interface operations {
     "daemon.list_of_zone": {
         parameters: {
             query?: {
+                /** @description only daemons in this state; retired ones are only listed where they are asked for */
+                state?: "healthy" | "lagging" | "failing" | "unreachable" | "retired";
+                /** @description only daemons with this label, name=value */
+                label?: string[];
+                /** @description only daemons whose name, id or version has this in it */
+                q?: string;
                 /** @description the most items of a page, 1 to 500; 200 by default */
                 limit?: number;
                 /** @description next_cursor of the page before */
