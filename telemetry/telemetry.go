@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/contrib/exporters/autoexport"
+	"go.opentelemetry.io/otel/attribute"
 	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/metric"
@@ -53,7 +54,11 @@ func Start(ctx context.Context, service, version string) (*Telemetry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("setting up the Prometheus exporter: %w", err)
 	}
-	meterOptions := []metric.Option{metric.WithResource(res), metric.WithReader(scrape)}
+	// The host that a caller names is the caller's choice: a label of it would let
+	// anybody make series without end.
+	unbounded := metric.NewView(metric.Instrument{Name: "http.server.*"},
+		metric.Stream{AttributeFilter: attribute.NewDenyKeysFilter("server.address", "server.port")})
+	meterOptions := []metric.Option{metric.WithResource(res), metric.WithReader(scrape), metric.WithView(unbounded)}
 	if pushes("METRICS") {
 		reader, err := autoexport.NewMetricReader(ctx)
 		if err != nil {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+
 	"github.com/caracalai/caracald/telemetry"
 )
 
@@ -30,6 +32,28 @@ func TestMetricsCanBeScraped(t *testing.T) {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("the scrape lacks %q", want)
 		}
+	}
+	if err := observed.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The name under which a caller calls makes no series.
+func TestCallersMakeNoSeries(t *testing.T) {
+	observed, err := telemetry.Start(t.Context(), "probe", "1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := otelhttp.NewHandler(http.NotFoundHandler(), "probe", otelhttp.WithMeterProvider(observed.Meters))
+	for _, host := range []string{"one.example:1", "two.example:2"} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = host
+		handler.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	w := httptest.NewRecorder()
+	observed.Metrics.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if n := strings.Count(w.Body.String(), "\nhttp_server_request_duration_seconds_count{"); n != 1 {
+		t.Errorf("calls of two hosts make %d series, not 1:\n%s", n, w.Body)
 	}
 	if err := observed.Stop(t.Context()); err != nil {
 		t.Fatal(err)

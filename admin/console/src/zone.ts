@@ -56,7 +56,8 @@ export function vitalsOf(daemon: object): Vitals | null {
   return (daemon as { status?: Vitals | null }).status ?? null;
 }
 
+/** The zone's first daemons; a fleet may have ten thousand, which the fleet's page has by the page. */
 export function useDaemons() {
   const zone = useZone();
-  return useQuery({ queryKey: ["daemons", zone], queryFn: ({ signal }) => api.daemons.list(zone, {}, { signal }), refetchInterval: 2_000 });
+  return useQuery({ queryKey: ["daemons", zone, "first"], queryFn: ({ signal }) => api.daemons.page(zone, { limit: 100 }, { signal }), refetchInterval: 2_000, select: (page) => page.items });
 }

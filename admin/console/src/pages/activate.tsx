@@ -5,7 +5,7 @@ import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { api } from "../api.ts";
 import { Ago, Badge, Card, Cli, Decision, Empty, Field, Hash, Loading, Modal, onceKey, Page, Problem, Table, word } from "../ui.tsx";
-import { useActivations, useActive, useSets, useSetVersion, useSetVersions, useZone } from "../zone.ts";
+import { useActivations, useActive, useDaemons, useSets, useSetVersion, useSetVersions, useZone } from "../zone.ts";
 
 export default function Activate() {
   const zone = useZone();
@@ -126,8 +126,7 @@ function Recent({ set, version, name }: { set: string; version: string; name: st
 function Propagation() {
   const zone = useZone();
   const active = useActive();
-  // The first daemons; a fleet may have ten thousand. Those that matter are in the status.
-  const daemons = useQuery({ queryKey: ["daemons", zone, "first"], queryFn: ({ signal }) => api.daemons.page(zone, { limit: 20 }, { signal }), refetchInterval: 2_000, select: (page) => page.items });
+  const daemons = useDaemons();
   const set = active.data?.policy_set_id, version = active.data?.policy_set_version_id;
   const status = useQuery({
     queryKey: ["status", zone, set, version], enabled: !!set && !!version,
