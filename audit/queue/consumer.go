@@ -61,7 +61,7 @@ func (o *ConsumerOptions) prepare() error {
 		return errors.New("the field Receiver is required")
 	}
 	if o.Replicas < 0 || o.Replicas > 5 {
-		return fmt.Errorf("Replicas: is %d; it must be 1 to 5", o.Replicas)
+		return fmt.Errorf("the field Replicas: is %d; it must be 1 to 5", o.Replicas)
 	}
 	if o.MaxBytes < 0 {
 		return errors.New("MaxBytes: is negative")

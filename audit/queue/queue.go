@@ -85,10 +85,10 @@ func (c *Config) prepare() error {
 		c.Subject = DefaultSubject
 	}
 	if !streamPattern.MatchString(c.Stream) {
-		return fmt.Errorf("Stream: %q is not 1 to 64 letters, digits, _ or -", c.Stream)
+		return fmt.Errorf("the field Stream: %q is not 1 to 64 letters, digits, _ or -", c.Stream)
 	}
 	if !subjectPattern.MatchString(c.Subject) {
-		return fmt.Errorf("Subject: %q is no subject without wildcards", c.Subject)
+		return fmt.Errorf("the field Subject: %q is no subject without wildcards", c.Subject)
 	}
 	if (c.CertFile == "") != (c.KeyFile == "") {
 		return errors.New("CertFile: a certificate and its key need each other")
