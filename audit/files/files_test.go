@@ -342,10 +342,26 @@ func TestSickDisk(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "audit.ndjson")
 			var mu sync.Mutex
 			sick, failures := false, 0
+			// Files are compressed beside writing, at no certain time, so the first
+			// attempt fails however the disk is then.
+			packing := make(chan struct{})
+			first := sync.OnceFunc(func() { close(packing) })
+			if !slices.Contains(operations, "pack") {
+				first()
+			}
 			fault := func(operation, _ string) error {
 				mu.Lock()
 				defer mu.Unlock()
-				if sick && slices.Contains(operations, operation) {
+				early := false
+				if operation == "pack" {
+					select {
+					case <-packing:
+					default:
+						early = true
+						first()
+					}
+				}
+				if (sick || early) && slices.Contains(operations, operation) {
 					failures++
 					return syscall.ENOSPC
 				}
@@ -377,6 +393,7 @@ func TestSickDisk(t *testing.T) {
 				}
 			}
 			set(false)
+			<-packing
 			shut(t, s)
 			holds(t, path, 30)
 			if failures == 0 {
