@@ -50,6 +50,8 @@ var daemons = sheet{
 				{`histogram_quantile(0.99, sum by (le) (rate(caracal_daemon_compile_duration_seconds_bucket{job=~"$job",instance=~"$instance",zone=~"$zone"}[1h])))`, "compile, p99"}}},
 			{title: "Time of the swap", unit: "s", queries: []series{
 				{`histogram_quantile(0.99, sum by (le) (rate(caracal_daemon_swap_duration_seconds_bucket{job=~"$job",instance=~"$instance",zone=~"$zone"}[1h])))`, "p99"}}},
+			{title: "Bundles fetched", unit: "short", about: "In each hour, by source and outcome.", queries: []series{
+				{`sum by (source, outcome) (increase(caracal_daemon_bundle_fetches_total{job=~"$job",instance=~"$instance"}[1h]))`, "{{source}}, {{outcome}}"}}},
 			{title: "Pointers taken in", unit: "short", about: "In each hour; renewals are among them.", queries: []series{
 				{`sum by (zone) (increase(caracal_daemon_pointers_total{job=~"$job",instance=~"$instance",zone=~"$zone"}[1h]))`, "{{zone}}"}}},
 		}},
@@ -58,6 +60,10 @@ var daemons = sheet{
 				{`caracal_daemon_spool_depth{job=~"$job",instance=~"$instance"}`, "{{instance}}"}}},
 			{title: "Size of the spool", unit: "bytes", about: "It takes spool-max-bytes, 1 GiB by default.", queries: []series{
 				{`caracal_daemon_spool_size_bytes{job=~"$job",instance=~"$instance"}`, "{{instance}}"}}},
+			{title: "Lag of the sink", unit: "s", about: "Age of the oldest record that the sink has not taken.", queries: []series{
+				{`caracal_daemon_audit_lag_seconds{job=~"$job",instance=~"$instance"}`, "{{instance}}"}}},
+			{title: "Batches that were not taken", unit: "short", about: "In each hour; they are sent again.", queries: []series{
+				{`sum by (instance, sink) (increase(caracal_daemon_audit_ship_failures_total{job=~"$job",instance=~"$instance"}[1h]))`, "{{instance}}, {{sink}}"}}},
 			{title: "Records shipped", unit: "reqps", queries: []series{
 				{`sum by (instance) (rate(caracal_daemon_audit_shipped_total{job=~"$job",instance=~"$instance"}[$__rate_interval]))`, "{{instance}}"}}},
 			{title: "Bytes shipped", unit: "Bps", queries: []series{
@@ -89,6 +95,13 @@ var controlPlane = sheet{
 			{title: "Pointers moved, polls woken", unit: "short", about: "In each 5 minutes.", queries: []series{
 				{`sum by (instance) (increase(caracal_admin_pointer_moves_total{job=~"$job",instance=~"$instance"}[5m]))`, "moved, {{instance}}"},
 				{`sum by (instance) (increase(caracal_admin_watch_wakes_total{job=~"$job",instance=~"$instance"}[5m]))`, "woken, {{instance}}"}}},
+			{title: "Daemons by state", unit: "short", stacked: true, queries: []series{
+				{`max by (state) (caracal_admin_daemons{job=~"$job",instance=~"$instance"})`, "{{state}}"}}},
+			{title: "Replica that does the upkeep", unit: "short", about: "One of those that share a store has 1.", queries: []series{
+				{`caracal_admin_leads{job=~"$job",instance=~"$instance"}`, "{{instance}}"}}},
+			{title: "Bundles and the object store", unit: "short", about: "Nothing waits where no object store is set. A conflict is another object under a bundle's hash.", queries: []series{
+				{`max(caracal_admin_bundle_store_pending{job=~"$job",instance=~"$instance"})`, "to publish"},
+				{`max(caracal_admin_bundle_store_conflicts{job=~"$job",instance=~"$instance"})`, "in conflict"}}},
 			{title: "Receipts", unit: "reqps", about: "What daemons say of the version that is active: loaded, or failed.", queries: []series{
 				{`sum by (state) (rate(caracal_admin_receipts_total{job=~"$job",instance=~"$instance"}[$__rate_interval]))`, "{{state}}"}}},
 		}},
