@@ -50,7 +50,6 @@ func (d *Daemon) listen() (_ *server, err error) {
 		if s.tcp, err = net.Listen("tcp", addr); err != nil {
 			return nil, fmt.Errorf("listening for decisions: %w", err)
 		}
-		s.tcp = newSweptListener(s.tcp) // below TLS, which has deadlines of its own
 		if d.cfg.DecideTLS != nil {
 			s.tcp = tls.NewListener(s.tcp, d.cfg.DecideTLS)
 		}
@@ -59,7 +58,6 @@ func (d *Daemon) listen() (_ *server, err error) {
 		if s.unix, err = listenUnix(path); err != nil {
 			return nil, fmt.Errorf("listening for decisions: %w", err)
 		}
-		s.unix = newSweptListener(s.unix)
 		s.socket = path
 	}
 	return s, nil
