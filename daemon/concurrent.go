@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/valyala/fasthttp"
@@ -21,7 +22,7 @@ func (d *Daemon) decideAll(rq *request, inputs []jsontext.Value) []answer {
 	answers := make([]answer, len(inputs))
 	begun := make([]deciding, len(inputs))
 	d.sideBySide(rq, len(inputs), runtime.GOMAXPROCS(0),
-		func(i int) { answers[i].problem = d.begin(&begun[i], rq, inputs[i]) },
+		func(i int) { answers[i].problem = d.begin(&begun[i], rq, inputs[i], time.Now()) },
 		func(i int, p *problem) { answers[i].problem = p })
 	for i := range answers {
 		if answers[i].problem == nil {

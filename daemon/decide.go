@@ -41,6 +41,8 @@ type deciding struct {
 	record audit.Appending
 	ctx    context.Context
 	span   trace.Span
+	// looped is a decision in an event loop, which slow policies would hold up.
+	looped bool
 }
 
 // decide answers one input. The problem is a refusal, in which case there was
@@ -48,7 +50,7 @@ type deciding struct {
 // not kept.
 func (d *Daemon) decide(rq *request, raw []byte) (decided, *problem) {
 	out := decisions.Get().(*deciding)
-	p := d.begin(out, rq, raw)
+	p := d.begin(out, rq, raw, time.Now())
 	if p == nil {
 		p = d.settle(out)
 	}
@@ -61,9 +63,10 @@ func (d *Daemon) decide(rq *request, raw []byte) (decided, *problem) {
 var decisions = sync.Pool{New: func() any { return new(deciding) }}
 
 // begin decides one input and hands the record to the spool; settle has to follow
-// where there is no problem. raw is not kept; out is to be empty.
-func (d *Daemon) begin(out *deciding, rq *request, raw []byte) *problem {
-	out.start, out.ctx = time.Now(), d.serving
+// where there is no problem. raw is not kept; out is to be empty. The decision
+// counts from start.
+func (d *Daemon) begin(out *deciding, rq *request, raw []byte, start time.Time) *problem {
+	out.start, out.ctx = start, d.serving
 	if rq.span.IsSampled() {
 		out.ctx, out.span = d.tracer.Start(trace.ContextWithRemoteSpanContext(out.ctx, rq.span), "caracal.decide", trace.WithSpanKind(trace.SpanKindServer))
 	}
@@ -91,9 +94,12 @@ func (d *Daemon) beginDecision(out *deciding, rq *request, raw []byte) (p *probl
 	if out.snap == nil {
 		out.snap = unloaded(strings.Clone(in.ZoneID())) // the id is the caller's
 	}
+	if out.looped && out.snap.slow() {
+		return heldUp
+	}
 	// From here on everything hangs off the snapshot, whatever is swapped meanwhile.
 	out.Answer = d.evaluate(out.ctx, out.snap, in, now)
-	out.id.make()
+	out.id.make(now)
 	out.record, p = d.startRecord(rq, &out.decided, raw, now)
 	return p
 }
@@ -218,6 +224,9 @@ func (d *Daemon) evaluate(ctx context.Context, snap *snapshot, in *policy.Input,
 	return a
 }
 
+// heldUp is no refusal: the request is decided, but not in an event loop.
+var heldUp = refuse(fasthttp.StatusServiceUnavailable, "internal_error", "the decision was to be made elsewhere")
+
 // run evaluates, and makes a deny of a panic.
 func (d *Daemon) run(ctx context.Context, snap *snapshot, in *policy.Input) (a *policy.Answer) {
 	defer func() {
@@ -226,7 +235,10 @@ func (d *Daemon) run(ctx context.Context, snap *snapshot, in *policy.Input) (a *
 			a = broken
 		}
 	}()
-	return snap.set.Decide(ctx, in, d.cfg.Limits)
+	start := time.Now()
+	a = snap.set.Decide(ctx, in, d.cfg.Limits)
+	snap.took(time.Since(start))
+	return a
 }
 
 // appendAnswer encodes an answer of /v1/decide.

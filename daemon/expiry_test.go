@@ -73,20 +73,7 @@ func TestOverload(t *testing.T) {
 		c.MaxConcurrent = 1
 		c.Limits.Timeout = 300 * time.Millisecond
 	})
-	slow := p.publish("z1", 2, `package caracal.authz
-
-import rego.v1
-
-default result := {"decision": "deny", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []}
-
-result := {"decision": "allow", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []} if {
-	some x in numbers.range(1, 4000)
-	some y in numbers.range(1, 4000)
-	x * y == -1
-}
-`)
-	p.activate("z1", &slow)
-	p.loaded("z1", 2)
+	beSlow(p, n)
 	first := make(chan decision, 1)
 	go func() {
 		r, err := n.try("POST", "/v1/decide", []byte(inputOf("z1", "read", "")))

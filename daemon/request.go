@@ -26,17 +26,24 @@ var requests = sync.Pool{New: func() any { return new(request) }}
 // newRequest reads a call's headers; release ends its use.
 func newRequest(ctx *fasthttp.RequestCtx) *request {
 	rq := requests.Get().(*request)
-	if id := ctx.Request.Header.Peek("X-Request-Id"); isID(id) {
+	h := &ctx.Request.Header
+	rq.read(h.Peek("X-Request-Id"), h.Peek("Traceparent"), h.Peek("Tracestate"), time.Now())
+	return rq
+}
+
+// read takes in the headers of a call. The request is good for as long as they are.
+func (rq *request) read(id, parent, state []byte, now time.Time) {
+	if isID(id) {
 		rq.id = unsafe.String(unsafe.SliceData(id), len(id))
 	} else {
-		rq.made.make()
+		rq.made.make(now)
 		rq.id = rq.made.text()
 	}
-	if parent := ctx.Request.Header.Peek("Traceparent"); len(parent) > 0 {
-		carrier := propagation.MapCarrier{"traceparent": string(parent), "tracestate": string(ctx.Request.Header.Peek("Tracestate"))}
+	rq.span = trace.SpanContext{}
+	if len(parent) > 0 {
+		carrier := propagation.MapCarrier{"traceparent": string(parent), "tracestate": string(state)}
 		rq.span = trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
 	}
-	return rq
 }
 
 func (rq *request) release() {
@@ -60,10 +67,10 @@ type decisionID [36]byte
 // make makes an id, as RFC 9562 has it: 48 bits of Unix milliseconds, then random
 // bits, from a generator that the runtime seeds and keeps for each thread. It is
 // made here because libraries allocate for each.
-func (id *decisionID) make() {
+func (id *decisionID) make(now time.Time) {
 	const version, variant = 7, 2
 	random := rand.Uint64()
-	high := uint64(time.Now().UnixMilli())<<16 | version<<12 | random>>52
+	high := uint64(now.UnixMilli())<<16 | version<<12 | random>>52
 	low := variant<<62 | rand.Uint64()>>2
 	id.hex(0, high>>32, 8)
 	id[8] = '-'

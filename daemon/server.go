@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
+
+	"github.com/caracalai/caracald/daemon/eventloop"
 )
 
 // server is the decision API on its listeners.
@@ -27,6 +30,7 @@ type server struct {
 	unix    net.Listener
 	socket  string
 	http    []*fasthttp.Server
+	loops   []eventloop.Listener
 	tokens  [][sha256.Size]byte
 	metrics fasthttp.RequestHandler
 	busy    atomic.Int64
@@ -97,18 +101,33 @@ func (s *server) addr() net.Addr {
 	return s.tcp.Addr()
 }
 
+// How long a connection may take over a request or an answer, and be silent between.
+const (
+	readTimeout = 30 * time.Second
+	idleTimeout = 2 * time.Minute
+)
+
 // start serves on all listeners. What it gives back tells when one of them fails.
 func (s *server) start() <-chan error {
 	failed := make(chan error, 2)
-	serve := func(l net.Listener, guarded bool) {
+	serve := func(plain net.Listener, guarded bool) {
+		l, err := eventloop.Listen(plain, eventloop.Config{
+			Path: decidePath, MaxBody: s.d.cfg.MaxInputBytes, Loops: runtime.GOMAXPROCS(0), Idle: idleTimeout, Slow: readTimeout,
+			NewHandler: func() eventloop.Handler { return s.newGroup(guarded) },
+		})
+		if err != nil {
+			failed <- fmt.Errorf("serving decisions: %w", err)
+			return
+		}
+		s.loops = append(s.loops, l)
 		h := &fasthttp.Server{
 			Handler:                      s.handler(guarded),
 			ErrorHandler:                 badRequest,
 			Name:                         "caracald",
 			MaxRequestBodySize:           max(s.d.cfg.MaxInputBytes, s.d.cfg.MaxBatchBytes),
-			ReadTimeout:                  30 * time.Second,
-			WriteTimeout:                 30 * time.Second,
-			IdleTimeout:                  2 * time.Minute,
+			ReadTimeout:                  readTimeout,
+			WriteTimeout:                 readTimeout,
+			IdleTimeout:                  idleTimeout,
 			ReadBufferSize:               16 << 10,
 			NoDefaultDate:                true,
 			NoDefaultContentType:         true,
@@ -139,14 +158,16 @@ func (s *server) stop(most time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	var stopping sync.WaitGroup
-	failed := make([]error, len(s.http))
+	failed := make([]error, 2*len(s.http))
+	end := func(err *error, shutdown func(context.Context) error) {
+		if *err = shutdown(ctx); errors.Is(*err, context.DeadlineExceeded) {
+			s.d.log.Warn("requests were still under way when the daemon stopped")
+			*err = nil
+		}
+	}
 	for i, h := range s.http {
-		stopping.Go(func() {
-			if failed[i] = h.ShutdownWithContext(ctx); errors.Is(failed[i], context.DeadlineExceeded) {
-				s.d.log.Warn("requests were still under way when the daemon stopped")
-				failed[i] = nil
-			}
-		})
+		stopping.Go(func() { end(&failed[2*i], h.ShutdownWithContext) })
+		stopping.Go(func() { end(&failed[2*i+1], s.loops[i].Shutdown) })
 	}
 	stopping.Wait()
 	return errors.Join(failed...)
@@ -226,7 +247,7 @@ const dataPath = "/v1/data/caracal/authz/result"
 func (s *server) handler(guarded bool) fasthttp.RequestHandler {
 	d := s.d
 	posts := map[string]func(*fasthttp.RequestCtx, *request) *problem{
-		"/v1/decide":             d.handleDecide,
+		decidePath:               d.handleDecide,
 		"/v1/decide/batch":       d.handleBatch,
 		dataPath:                 d.handleData,
 		"/access/v1/evaluation":  d.handleEvaluation,
@@ -247,7 +268,7 @@ func (s *server) handler(guarded bool) fasthttp.RequestHandler {
 			writeJSON(ctx, []byte(`{"status":"ok"}`))
 		case path == "/readyz" && get:
 			d.handleReady(ctx)
-		case guarded && !s.authorized(ctx):
+		case guarded && !s.authorized(ctx.Request.Header.Peek("Authorization")):
 			writeProblem(ctx, unauthorized)
 		case path == "/metrics" && get && s.metrics != nil:
 			s.metrics(ctx)
@@ -264,8 +285,9 @@ func (s *server) handler(guarded bool) fasthttp.RequestHandler {
 
 var unauthorized = refuse(fasthttp.StatusUnauthorized, "unauthorized", "a valid bearer token is required")
 
-func (s *server) authorized(ctx *fasthttp.RequestCtx) bool {
-	scheme, secret, _ := strings.Cut(string(ctx.Request.Header.Peek("Authorization")), " ")
+// authorized tells whether the value of an Authorization header is good.
+func (s *server) authorized(header []byte) bool {
+	scheme, secret, _ := strings.Cut(string(header), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return false
 	}
@@ -286,16 +308,15 @@ func (s *server) post(ctx *fasthttp.RequestCtx, guarded bool, handle func(*fasth
 		ctx.Response.Header.Set("Allow", "POST")
 		return refuse(fasthttp.StatusMethodNotAllowed, "method_not_allowed", "this takes POST")
 	}
-	if guarded && !s.authorized(ctx) {
+	if guarded && !s.authorized(ctx.Request.Header.Peek("Authorization")) {
 		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
 		return unauthorized
 	}
-	if s.busy.Add(1) > int64(s.d.cfg.MaxConcurrent) {
-		s.busy.Add(-1)
+	if p := s.enter(); p != nil {
 		ctx.Response.Header.Set("Retry-After", "1")
-		return refuse(fasthttp.StatusServiceUnavailable, "overloaded", "more than %d requests are under way", s.d.cfg.MaxConcurrent)
+		return p
 	}
-	defer s.busy.Add(-1)
+	defer s.leave()
 	defer func() {
 		if r := recover(); r != nil {
 			p = s.d.crash(rq, r)
@@ -303,6 +324,18 @@ func (s *server) post(ctx *fasthttp.RequestCtx, guarded bool, handle func(*fasth
 	}()
 	return handle(ctx, rq)
 }
+
+// enter counts something that is evaluated, unless there is too much of it; leave
+// ends it.
+func (s *server) enter() *problem {
+	if s.busy.Add(1) <= int64(s.d.cfg.MaxConcurrent) {
+		return nil
+	}
+	s.busy.Add(-1)
+	return refuse(fasthttp.StatusServiceUnavailable, "overloaded", "more than %d requests are under way", s.d.cfg.MaxConcurrent)
+}
+
+func (s *server) leave() { s.busy.Add(-1) }
 
 func writeJSON(ctx *fasthttp.RequestCtx, data []byte) {
 	ctx.SetContentType("application/json")

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/caracalai/caracald/audit"
@@ -11,7 +12,8 @@ import (
 )
 
 // snapshot is everything that a request of a zone needs, verified and compiled.
-// It is immutable: a request loads it once and sees one version whole.
+// It is immutable, but for how slow it was found to be: a request loads it once
+// and sees one version whole.
 type snapshot struct {
 	// generation is another for each set version that is loaded; renewals of
 	// the pointer keep it, and with it what was cached. It is 0 where nothing
@@ -27,6 +29,31 @@ type snapshot struct {
 	// read are the masked paths that a policy may read: where one of them was
 	// masked, the record's input does not give the same decision again.
 	read map[string]bool
+	// slowness counts evaluations that took long, less those that did not.
+	slowness atomic.Int32
+}
+
+// Evaluations that take over slowEvaluation are slow. A single one may be the
+// machine's doing; slowMost that were not made up for are the policies'.
+const (
+	slowEvaluation = time.Millisecond
+	slowMost       = 4
+)
+
+// slow tells whether the policies take so long that nothing else should wait for them.
+func (s *snapshot) slow() bool { return s.slowness.Load() >= slowMost }
+
+// took notes how long an evaluation took. Concurrent ones may be lost, which only
+// delays what follows.
+func (s *snapshot) took(d time.Duration) {
+	switch n := s.slowness.Load(); {
+	case d > 10*slowEvaluation:
+		s.slowness.Store(min(n+slowMost/2, slowMost))
+	case d > slowEvaluation:
+		s.slowness.Store(min(n+1, slowMost))
+	case n > 0:
+		s.slowness.Store(n - 1)
+	}
 }
 
 // newSnapshot makes the snapshot of a verified pointer. It refuses settings

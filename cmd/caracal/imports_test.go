@@ -25,12 +25,13 @@ func TestImports(t *testing.T) {
 		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "distribution": {"bundle"}, "distribution/drivers": {}, "internal/filelock": {}, "audit": {"internal/filelock"}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {}, "admin/console": {},
 		"admin/store/relational": {"admin/store"}, "admin/store/transfer": {"admin/store", "admin/store/relational"},
 		"audit/queue": {"audit", "internal/filelock"}, "audit/otlp": {"audit", "internal/filelock"}, "audit/files": {"audit", "internal/filelock"},
-		"daemon":        {"policy", "policy/engine", "bundle", "distribution", "audit", "internal/filelock", "cache"},
-		"mirror":        {"bundle", "distribution"},
-		"daemon/client": {},
-		"admin/api":     {"policy", "policy/engine"},
-		"admin":         {"policy", "policy/engine", "bundle", "distribution", "audit", "internal/filelock", "admin/api", "admin/store", "admin/console"},
-		"admin/client":  {"policy", "policy/engine", "bundle", "admin/api"},
+		"daemon":           {"policy", "policy/engine", "bundle", "distribution", "audit", "internal/filelock", "cache", "daemon/eventloop"},
+		"daemon/eventloop": {},
+		"mirror":           {"bundle", "distribution"},
+		"daemon/client":    {},
+		"admin/api":        {"policy", "policy/engine"},
+		"admin":            {"policy", "policy/engine", "bundle", "distribution", "audit", "internal/filelock", "admin/api", "admin/store", "admin/console"},
+		"admin/client":     {"policy", "policy/engine", "bundle", "admin/api"},
 	}
 	for pkg, allowed := range ours {
 		for _, dep := range deps(t, pkg) {

@@ -1,0 +1,136 @@
+// Package eventloop serves the plainest form of a request of HTTP/1.1, one POST
+// to one path, from a loop for each processor, and leaves all else to a server
+// that takes the whole of HTTP.
+//
+// A server with a goroutine for each connection pays, for each request, a read
+// that finds nothing, a goroutine that is put to sleep and woken, and timers. A
+// loop asks the kernel once which of its connections have a request, reads them
+// all, has them answered together and writes the answers.
+//
+// The loops read a closed form of request (see [Parse]). At the first byte that
+// is outside of it the connection, with all that was read of it, is what the
+// listener's Accept returns, so that the server behind decides what to make of
+// it: chunked bodies, other methods and paths, pipelining, what is malformed. So
+// nothing has to be right twice.
+//
+// Only Linux has the loops. Elsewhere every connection goes to the server behind.
+package eventloop
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// Handler answers requests that came in together. It fills the Answer of each,
+// the whole of an HTTP response, or sets Elsewhere. Requests and their bytes are
+// the loop's again when it returns.
+type Handler func(group []*Request)
+
+// Config says what the loops serve. All but Idle and Slow are required.
+type Config struct {
+	// Path is the only one that the loops serve.
+	Path string
+	// MaxBody bounds a body, in bytes; requests with a longer one are left to the
+	// server behind.
+	MaxBody int
+	// Loops is the number of loops, each of which answers one group at a time.
+	Loops int
+	// NewHandler makes the handler of one loop, which never calls it from two
+	// goroutines at once.
+	NewHandler func() Handler
+	// Idle is how long a connection may be silent between requests, and Slow how
+	// long the rest of a request may take to come; 2 minutes and 30 s when zero.
+	Idle, Slow time.Duration
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Path == "" || c.Path[0] != '/':
+		return errors.New("the path of an event loop does not begin with a slash")
+	case c.MaxBody <= 0 || c.Loops <= 0:
+		return errors.New("the bounds of an event loop are not positive")
+	case c.NewHandler == nil:
+		return errors.New("an event loop has no handler")
+	}
+	if c.Idle == 0 {
+		c.Idle = 2 * time.Minute
+	}
+	if c.Slow == 0 {
+		c.Slow = 30 * time.Second
+	}
+	return nil
+}
+
+// Listener takes connections from another listener and serves those that ask in
+// the plainest form. Accept returns the others.
+type Listener interface {
+	net.Listener
+	// Shutdown closes the listener and connections without a request, answers
+	// requests that have begun to come in, and returns when there are none, or with
+	// the context's error when that is done first.
+	Shutdown(ctx context.Context) error
+}
+
+// once is a listener that may be closed again, as it is by a server and by who
+// shuts the loops down.
+type once struct {
+	net.Listener
+	closing sync.Once
+	err     error
+}
+
+func (l *once) Close() error {
+	l.closing.Do(func() { l.err = l.Listener.Close() })
+	return l.err
+}
+
+// passing is a listener without loops.
+type passing struct{ once }
+
+func (l *passing) Shutdown(context.Context) error { return l.Close() }
+
+// left is a connection that the loops leave to the server behind, with what they
+// read of it.
+type left struct {
+	net.Conn
+	// unsent is written first, read is read first.
+	unsent, read []byte
+}
+
+func (c *left) Read(b []byte) (int, error) {
+	if len(c.unsent) > 0 {
+		if err := c.flush(); err != nil {
+			return 0, err
+		}
+	}
+	if len(c.read) > 0 {
+		n := copy(b, c.read)
+		if c.read = c.read[n:]; len(c.read) == 0 {
+			c.read = nil
+		}
+		return n, nil
+	}
+	return c.Conn.Read(b)
+}
+
+func (c *left) Write(b []byte) (int, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *left) flush() error {
+	for len(c.unsent) > 0 {
+		n, err := c.Conn.Write(c.unsent)
+		c.unsent = c.unsent[n:]
+		if err != nil {
+			return err
+		}
+	}
+	c.unsent = nil
+	return nil
+}

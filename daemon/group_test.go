@@ -1,0 +1,165 @@
+package daemon_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"regexp"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caracalai/caracald/daemon"
+)
+
+// beSlow activates policies in z1 that run into the time limit, and asks until the
+// daemon knows.
+func beSlow(p *plane, n *node) {
+	slow := p.publish("z1", 2, `package caracal.authz
+
+import rego.v1
+
+default result := {"decision": "deny", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []}
+
+result := {"decision": "allow", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []} if {
+	some x in numbers.range(1, 4000)
+	some y in numbers.range(1, 4000)
+	x * y == -1
+}
+`)
+	p.activate("z1", &slow)
+	p.loaded("z1", 2)
+	for range 2 {
+		if got := n.decide(inputOf("z1", "read", "")); got.EvaluationStatus != "error" {
+			n.t.Fatalf("got %+v", got)
+		}
+	}
+}
+
+// Decisions of one zone do not wait for the slow policies of another, on however
+// many connections.
+func TestSlowPoliciesHoldNobodyUp(t *testing.T) {
+	p, n, _ := one(t, func(c *daemon.Config) { c.Limits.Timeout = 2 * time.Second })
+	beSlow(p, n)
+	other := p.publish("z2", 1, grants("a"))
+	p.activate("z2", &other)
+	p.loaded("z2", 0)
+	done := make(chan error, 1)
+	go func() {
+		_, err := n.try("POST", "/v1/decide", []byte(inputOf("z1", "read", "")))
+		done <- err
+	}()
+	for range 4 * runtime.GOMAXPROCS(0) {
+		c := dialDaemon(t, n)
+		for range 3 {
+			if resp, body := c.ask(plain(inputOf("z2", "read", ""))); resp.StatusCode != http.StatusOK {
+				t.Fatalf("%d %s", resp.StatusCode, body)
+			}
+		}
+	}
+	select {
+	case err := <-done:
+		t.Errorf("the slow decision was made first (%v)", err)
+	default:
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+type connection struct {
+	t *testing.T
+	net.Conn
+	r *bufio.Reader
+}
+
+func dialDaemon(t *testing.T, n *node) *connection {
+	t.Helper()
+	c, err := net.Dial("tcp", n.d.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return &connection{t, c, bufio.NewReader(c)}
+}
+
+func (c *connection) ask(request string) (*http.Response, []byte) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, request); err != nil {
+		c.t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return resp, body
+}
+
+// plain is a request as the event loops take it.
+func plain(body string, headers ...string) string {
+	b := bytes.NewBufferString("POST /v1/decide HTTP/1.1\r\nHost: localhost\r\n")
+	for _, h := range headers {
+		fmt.Fprintf(b, "%s\r\n", h)
+	}
+	fmt.Fprintf(b, "Content-Length: %d\r\n\r\n%s", len(body), body)
+	return b.String()
+}
+
+// Whether a request is read by the event loops or by the server behind them, the
+// answer is the same, but for the ids that it is given.
+func TestOneAnswerEitherWay(t *testing.T) {
+	const token = "a-token-of-the-node"
+	_, n, _ := one(t, func(c *daemon.Config) { c.DecideTokens = []string{token}; c.MaxInputBytes = 4096 })
+	good := "Authorization: Bearer " + token
+	made := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	statuses := map[int]bool{}
+	for name, tc := range map[string]struct {
+		body    string
+		headers []string
+	}{
+		"allowed":          {inputOf("z1", "read", ""), []string{good, "X-Request-Id: mine"}},
+		"denied":           {inputOf("z1", "delete", ""), []string{good}},
+		"traced":           {inputOf("z1", "read", ""), []string{good, "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}},
+		"a wrong id":       {inputOf("z1", "read", ""), []string{good, "X-Request-Id: not an id"}},
+		"another zone":     {inputOf("elsewhere", "read", ""), []string{good}},
+		"no JSON":          {"{", []string{good}},
+		"not an input":     {"{}", []string{good}},
+		"nothing":          {"", []string{good}},
+		"too long":         {inputOf("z1", string(bytes.Repeat([]byte("a"), 4096)), ""), []string{good}},
+		"no token":         {inputOf("z1", "read", ""), nil},
+		"a wrong token":    {inputOf("z1", "read", ""), []string{good + "x"}},
+		"no bearer":        {inputOf("z1", "read", ""), []string{"Authorization: Basic " + token}},
+		"two same headers": {inputOf("z1", "read", ""), []string{good, good}},
+	} {
+		loops, loopsBody := dialDaemon(t, n).ask(plain(tc.body, tc.headers...))
+		// One that says it is the last is outside of what the loops read.
+		behind, behindBody := dialDaemon(t, n).ask(plain(tc.body, append(slices.Clone(tc.headers), "Connection: close")...))
+		loopsBody, behindBody = made.ReplaceAll(loopsBody, []byte("ID")), made.ReplaceAll(behindBody, []byte("ID"))
+		for _, h := range []http.Header{loops.Header, behind.Header} {
+			h.Del("Connection")
+			if id := h.Get("X-Request-Id"); made.MatchString(id) {
+				h.Set("X-Request-Id", "ID")
+			}
+			h.Set("Content-Length", "")
+		}
+		if loops.StatusCode != behind.StatusCode || !bytes.Equal(loopsBody, behindBody) || !maps.EqualFunc(loops.Header, behind.Header, slices.Equal) {
+			t.Errorf("%s:\n%d %v %s\n%d %v %s", name, loops.StatusCode, loops.Header, loopsBody, behind.StatusCode, behind.Header, behindBody)
+		}
+		statuses[loops.StatusCode] = true
+	}
+	if want := []int{200, 400, 401, 413}; !slices.Equal(slices.Sorted(maps.Keys(statuses)), want) {
+		t.Errorf("the statuses were %v, want %v", statuses, want)
+	}
+}
