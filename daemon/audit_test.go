@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/bundle"
@@ -284,5 +285,49 @@ func TestChainMismatch(t *testing.T) {
 	p.record(n.decide(inputOf("z1", "read", "")).DecisionID)
 	if _, ok := p.kept()[lost.DecisionID]; ok {
 		t.Error("the refused record came after all")
+	}
+}
+
+// TestGathering: the first record after a silence is shipped at once, those behind
+// it together, when there are many of them or the daemon stops.
+func TestGathering(t *testing.T) {
+	p, n, _ := one(t, func(c *daemon.Config) { c.ShipInterval = time.Hour })
+	calls := 0
+	p.misbehave(func(r *http.Request) int {
+		if r.URL.Path == "/v1/audit/batches" {
+			calls++
+		}
+		return 0
+	})
+	counted := func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return calls
+	}
+	p.record(n.decide(inputOf("z1", "read", "")).DecisionID)
+	if counted() != 1 {
+		t.Errorf("%d batches for one record", counted())
+	}
+	several := func(many int) string {
+		input := inputOf("z1", "read", "")
+		r := n.call("POST", "/v1/decide/batch", []byte(`{"inputs":[`+strings.Repeat(input+",", many-1)+input+`]}`))
+		results := parse[struct{ Results []decision }](t, r.body).Results
+		if len(results) != many {
+			t.Fatalf("%d %.200s", r.status, r.body)
+		}
+		return results[many-1].DecisionID
+	}
+	few := several(10)
+	many := several(1000)
+	p.record(many)
+	p.record(few)
+	if counted() != 2 {
+		t.Errorf("%d batches", counted())
+	}
+	few = several(10)
+	n.stop()
+	p.record(few)
+	if counted() != 3 {
+		t.Errorf("%d batches", counted())
 	}
 }

@@ -126,6 +126,9 @@ type Config struct {
 	// MaxSpread bounds how long a bundle is waited with before it is fetched, where
 	// the admin side says that many are told of it at once. Default 10 s, at least 1 ms.
 	MaxSpread time.Duration
+	// ShipInterval is the least time between batches of audit that are less than half
+	// full. The first after a silence goes at once. Default 1 s, at least 1 ms.
+	ShipInterval time.Duration
 	// RetryMin and RetryMax bound the pauses after failures. Defaults 100 ms and 15 s.
 	RetryMin, RetryMax time.Duration
 	// DrainTimeout bounds how long a stop waits for requests under way, and then
@@ -233,6 +236,7 @@ func (c *Config) prepare() error {
 		{"WatchWait", &c.WatchWait, 30 * time.Second, time.Second},
 		{"Heartbeat", &c.Heartbeat, 15 * time.Second, 10 * time.Millisecond},
 		{"MaxSpread", &c.MaxSpread, 10 * time.Second, time.Millisecond},
+		{"ShipInterval", &c.ShipInterval, time.Second, time.Millisecond},
 		{"RetryMin", &c.RetryMin, 100 * time.Millisecond, time.Millisecond},
 		{"RetryMax", &c.RetryMax, 15 * time.Second, time.Millisecond},
 		{"DrainTimeout", &c.DrainTimeout, 5 * time.Second, 0},

@@ -36,7 +36,7 @@ func configOf(t testing.TB, p *plane) daemon.Config {
 		AdminURLs: []string{p.server.URL}, Token: daemonToken, TrustRoot: p.trust.roots[0], StateDir: filepath.Join(t.TempDir(), "state"),
 		DecideAddr: "127.0.0.1:0", Name: "test", CacheBytes: 1 << 20,
 		WatchWait: time.Second, Heartbeat: 50 * time.Millisecond, RetryMin: time.Millisecond, RetryMax: 50 * time.Millisecond,
-		DrainTimeout: time.Second,
+		DrainTimeout: time.Second, ShipInterval: 20 * time.Millisecond,
 	}
 	if os.Getenv("TEST_LOG") != "" {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))

@@ -17,8 +17,8 @@ import (
 const (
 	shipRecords = 2000
 	shipBytes   = 4 << 20
-	// shipPause lets records gather: each batch costs an fsync on both sides.
-	shipPause = 20 * time.Millisecond
+	// shipLook is how often it is looked whether a batch has gathered.
+	shipLook = 20 * time.Millisecond
 )
 
 // ship hands the spool's records to the sink, in order, each at least once, until ctx ends; then it goes on for the drain timeout at most.
@@ -29,6 +29,7 @@ func (d *Daemon) ship(ctx context.Context) {
 	defer stop()
 	pause := d.pause()
 	most := shipRecords
+	var last time.Time // when a batch was shipped
 	var b audit.EncodedBatch
 	for {
 		next := ctx
@@ -38,13 +39,14 @@ func (d *Daemon) ship(ctx context.Context) {
 			}
 			next = drain
 		}
+		if most == shipRecords {
+			d.gather(ctx, last)
+		}
 		err := d.spool.NextEncoded(next, &b, most, shipBytes)
 		if err == nil {
 			if most, err = d.shipBatch(drain, &b); err == nil {
 				pause.Reset()
-				if b.Count < shipRecords/2 && most == shipRecords && d.spool.Stats().Depth < shipRecords/2 {
-					sleep(ctx, shipPause)
-				}
+				last = time.Now()
 				continue
 			}
 		}
@@ -60,6 +62,18 @@ func (d *Daemon) ship(ctx context.Context) {
 		if !sleep(drain, wait) {
 			return
 		}
+	}
+}
+
+// gather waits until there is half a batch, or it is time for a smaller one: each
+// costs an fsync on both sides, and a call, of which a fleet makes very many.
+func (d *Daemon) gather(ctx context.Context, last time.Time) {
+	for ctx.Err() == nil && d.spool.Stats().Depth < shipRecords/2 {
+		left := d.cfg.ShipInterval - time.Since(last)
+		if left <= 0 {
+			return
+		}
+		sleep(ctx, min(left, shipLook))
 	}
 }
 

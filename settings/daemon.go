@@ -39,6 +39,7 @@ type Daemon struct {
 	AuditFileMaxFiles    int               `name:"audit-file-max-files" doc:"most rotated files that are kept; 0 for all"`
 	AdminLost            string            `name:"admin-lost" doc:"when a pointer expires: grace (serve for the grace) or deny"`
 	Grace                time.Duration     `name:"grace" doc:"how long an expired pointer is served while the admin side cannot be reached"`
+	ShipInterval         time.Duration     `name:"ship-interval" doc:"least time between batches of audit that are less than half full; the first after a silence goes at once"`
 	MaxSpread            time.Duration     `name:"max-spread" doc:"most time a bundle is waited with before it is fetched, where the admin side says that many are told of it at once"`
 	CacheBytes           int64             `name:"cache-bytes" doc:"most bytes of the decision cache; 0 turns it off"`
 	MaxInputBytes        int               `name:"max-input-bytes" doc:"most bytes of one input"`
@@ -67,6 +68,7 @@ func DefaultDaemon() Daemon {
 		AuditFileRotateAfter: 24 * time.Hour,
 		AdminLost:            "grace",
 		Grace:                24 * time.Hour,
+		ShipInterval:         time.Second,
 		MaxSpread:            10 * time.Second,
 		CacheBytes:           64 << 20,
 		MaxInputBytes:        1 << 20,

@@ -122,7 +122,7 @@ func serveDev(ctx context.Context, loaded *settings.Loaded[settings.Dev], log *s
 			AdminURLs: []string{c.BaseURL()}, Token: token, TrustRoot: keys.Roots[0], StateDir: filepath.Join(set.DataDir, "daemon"),
 			DecideAddr: set.DecideAddr, DecideSocket: socket, CacheBytes: settings.DefaultDaemon().CacheBytes, Name: "dev", Version: version,
 			// With everything on one machine nobody waits long for anybody.
-			Heartbeat: 5 * time.Second, RetryMax: time.Second,
+			Heartbeat: 5 * time.Second, RetryMax: time.Second, ShipInterval: 50 * time.Millisecond,
 			Metrics: observed.Metrics, Logger: log.With("half", "daemon"), MeterProvider: observed.Meters, TracerProvider: observed.Tracers,
 		})
 		if err != nil {

@@ -153,7 +153,7 @@ func config(loaded *settings.Loaded[settings.Daemon]) (daemon.Config, error) {
 	cfg := daemon.Config{
 		AdminURLs: set.AdminURLs, Token: set.Token, Zones: set.Zones, BundleTimeout: set.BundleTimeout, TrustRootSHA256: set.TrustRootSHA256, StateDir: set.StateDir,
 		DecideAddr: set.DecideAddr, DecideSocket: set.DecideSocket, DecideTokens: set.DecideTokens,
-		AuditMode: daemon.AuditMode(set.AuditMode), SpoolMaxBytes: set.SpoolMaxBytes, Lost: daemon.LostMode(set.AdminLost), Grace: set.Grace, MaxSpread: set.MaxSpread,
+		AuditMode: daemon.AuditMode(set.AuditMode), SpoolMaxBytes: set.SpoolMaxBytes, Lost: daemon.LostMode(set.AdminLost), Grace: set.Grace, MaxSpread: set.MaxSpread, ShipInterval: set.ShipInterval,
 		CacheBytes: set.CacheBytes, MaxInputBytes: set.MaxInputBytes, Limits: policy.Limits{Timeout: set.EvalTimeout, MaxMemory: set.EvalMemory},
 		Name: set.Name, Labels: set.Labels, Version: version,
 	}

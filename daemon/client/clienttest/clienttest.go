@@ -83,7 +83,7 @@ func Start(t testing.TB, change func(*daemon.Config)) *Rig {
 	r.cfg = daemon.Config{
 		AdminURLs: []string{web.URL}, Token: token.Secret, TrustRoot: keys.Roots[0], StateDir: filepath.Join(t.TempDir(), "state"),
 		DecideAddr: "127.0.0.1:0", DecideSocket: r.Socket, Name: "test", CacheBytes: 1 << 20,
-		WatchWait: time.Second, Heartbeat: 50 * time.Millisecond, RetryMin: time.Millisecond, RetryMax: 50 * time.Millisecond, DrainTimeout: time.Second,
+		WatchWait: time.Second, Heartbeat: 50 * time.Millisecond, RetryMin: time.Millisecond, RetryMax: 50 * time.Millisecond, DrainTimeout: time.Second, ShipInterval: 20 * time.Millisecond,
 	}
 	if change != nil {
 		change(&r.cfg)
