@@ -68,7 +68,7 @@ func (a Appending) Wait() error {
 	if a.p == nil {
 		return a.err
 	}
-	if a.s.durability == SyncNone {
+	if a.s.durability == SyncNone && len(a.p.done) == 0 { // of several, the first has them all written
 		a.s.lead()
 	}
 	err := <-a.p.done
@@ -78,10 +78,15 @@ func (a Appending) Wait() error {
 
 // lead writes what waits, in the place of the committer, unless somebody does
 // already: where nothing waits for the disk, waking another goroutine costs more
-// than writing. Others who are about to append go first, so that they share the
-// write.
+// than writing. Where only one record waits, others who are about to append go
+// first, so that they share the write.
 func (s *Spool) lead() {
-	runtime.Gosched()
+	s.mu.Lock()
+	alone := len(s.queue) == 1
+	s.mu.Unlock()
+	if alone {
+		runtime.Gosched()
+	}
 	if s.committing.TryLock() {
 		s.mu.Lock()
 		fit := s.failed == nil && !s.rotate && !s.closing && len(s.queue) > 0

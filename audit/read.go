@@ -180,8 +180,10 @@ func (s *Spool) NextEncoded(ctx context.Context, b *EncodedBatch, maxRecords, ma
 	}
 	for {
 		s.mu.Lock()
-		s.waiting = true
 		notify, closing, ready := s.notify, s.closing, s.next > s.acked
+		// What is there but not durable yet is no sooner read for more of it.
+		early := ready && s.durability == SyncNone && s.synced <= s.acked
+		s.waiting = !early
 		s.mu.Unlock()
 		if closing {
 			return ErrClosed
@@ -198,8 +200,11 @@ func (s *Spool) NextEncoded(ctx context.Context, b *EncodedBatch, maxRecords, ma
 			}
 		}
 		var later <-chan time.Time
-		if wait := s.syncWait(); ready && s.durability == SyncNone {
-			later = time.After(max(wait, time.Millisecond))
+		if ready && s.durability == SyncNone {
+			later = time.After(max(s.syncWait(), time.Millisecond))
+		}
+		if early {
+			notify = s.ending
 		}
 		select {
 		case <-notify:
@@ -365,7 +370,7 @@ func (s *Spool) startOf(segments []segment, offset uint64) cursor {
 }
 
 // syncPause is the least time between two of its kind that only reading asks for.
-const syncPause = 50 * time.Millisecond
+const syncPause = 250 * time.Millisecond
 
 // syncWait is how long reading has to wait until it may make more durable.
 func (s *Spool) syncWait() time.Duration {

@@ -264,7 +264,7 @@ func (s *Spool) resume(sound bool) error {
 	if err != nil {
 		return err
 	}
-	s.active = f
+	s.active = s.appendable(f)
 	return nil
 }
 
@@ -281,7 +281,7 @@ func (s *Spool) beginSegment() error {
 			s.log.Warn("closing an audit segment", "error", err)
 		}
 	}
-	s.active = f
+	s.active = s.appendable(f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// A segment of this name had no whole frame and was replaced.
@@ -293,4 +293,12 @@ func (s *Spool) beginSegment() error {
 	s.bytes += seg.size
 	s.rotate, s.refused = false, false
 	return nil
+}
+
+// appendable is a segment's file as the committer writes it.
+func (s *Spool) appendable(f file) file {
+	if s.durability == SyncNone {
+		return quick(f)
+	}
+	return f
 }

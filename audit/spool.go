@@ -100,8 +100,10 @@ type Spool struct {
 	stopped chan struct{}
 	// filled tells that a segment is full, packed is closed when nothing is packed
 	// any more.
-	filled    chan struct{}
-	packed    chan struct{}
+	filled chan struct{}
+	packed chan struct{}
+	// ending is closed when Close is called.
+	ending    chan struct{}
 	closeOnce sync.Once
 	closeErr  error
 
@@ -203,7 +205,7 @@ func newSpool(o SpoolOptions) (*Spool, error) {
 	s := &Spool{
 		dir: o.Dir, maxBytes: o.MaxBytes, segBytes: o.SegmentBytes, durability: o.Durability,
 		groupDelay: o.GroupDelay, packDelay: o.PackDelay, retryDelay: o.retryDelay, log: o.Logger, disk: o.disk,
-		wake: make(chan struct{}, 1), stopped: make(chan struct{}), filled: make(chan struct{}, 1), packed: make(chan struct{}), notify: make(chan struct{}),
+		wake: make(chan struct{}, 1), stopped: make(chan struct{}), filled: make(chan struct{}, 1), packed: make(chan struct{}), ending: make(chan struct{}), notify: make(chan struct{}),
 	}
 	if s.maxBytes == 0 {
 		s.maxBytes = DefaultMaxBytes
@@ -300,6 +302,7 @@ func (s *Spool) Close() error {
 	s.closeOnce.Do(func() {
 		s.mu.Lock()
 		s.closing = true
+		close(s.ending)
 		s.announce()
 		s.mu.Unlock()
 		s.kick()
