@@ -46,6 +46,8 @@ type loop struct {
 
 	last    bool // answers end their connections
 	events  [maxGroup]unix.EpollEvent
+	ready   int                // how many of events count
+	look    func(uintptr) bool // epoll, bound once
 	room    []byte
 	group   []*Request
 	members []member
@@ -92,7 +94,7 @@ func newLoop(l *listener) (lp *loop, err error) {
 	if err := lp.control(unix.EPOLL_CTL_ADD, lp.wakeup); err != nil {
 		return nil, err
 	}
-	lp.handle = l.cfg.NewHandler()
+	lp.handle, lp.look = l.cfg.NewHandler(), lp.epoll
 	return lp, nil
 }
 
@@ -181,19 +183,22 @@ func (lp *loop) run() {
 
 // wait returns how many connections are ready. The goroutine sleeps in the
 // runtime's poller, which is told by epoll that epoll has something.
-func (lp *loop) wait() (n int) {
-	err := lp.raw.Read(func(fd uintptr) bool {
-		got, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&lp.events[0])), maxGroup, 0, 0, 0)
-		if errno != 0 {
-			return errno != unix.EINTR // nothing else can come of a descriptor that is there
-		}
-		n = int(got)
-		return n > 0
-	})
-	if err != nil {
+func (lp *loop) wait() int {
+	lp.ready = 0
+	if lp.raw.Read(lp.look) != nil {
 		return 0
 	}
-	return n
+	return lp.ready
+}
+
+// epoll asks which connections are ready, and tells whether any is.
+func (lp *loop) epoll(fd uintptr) bool {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&lp.events[0])), maxGroup, 0, 0, 0)
+	if errno != 0 {
+		return errno != unix.EINTR // nothing else can come of a descriptor that is there
+	}
+	lp.ready = int(n)
+	return n > 0
 }
 
 // read takes in what a connection has sent.
