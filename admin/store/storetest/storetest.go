@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Pointers", pointers},
 		{"Pointers/Concurrent", concurrentMoves},
 		{"Pointers/Resigned", resigned},
+		{"Pointers/Raised", raised},
 		{"Pointers/Changes", changes},
 		{"Outbox", outbox},
 		{"Tokens", tokens},
