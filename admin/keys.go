@@ -29,28 +29,46 @@ const rootLifetime = 10 * 365 * 24 * time.Hour
 // or bundle key elsewhere builds Keys itself.
 func LoadOrCreateKeys(ctx context.Context, st store.Store, now time.Time) (Keys, error) {
 	var keys Keys
-	err := st.Update(ctx, func(tx store.Tx) error {
-		kept, err := tx.Secret(ctx, secretRoots)
+	err := st.Update(ctx, func(tx store.Tx) (err error) {
+		keys, err = storedKeys(ctx, tx)
 		if errors.Is(err, store.ErrNotFound) {
 			keys, err = createKeys(ctx, tx, now)
-			return err
 		}
-		if err != nil {
-			return err
-		}
-		if err := json.Unmarshal(kept, &keys.Roots); err != nil {
-			return fmt.Errorf("reading the stored trust roots: %w", err)
-		}
-		if keys.Bundles, err = storedKey(ctx, tx, secretBundlesKey); err != nil {
-			return err
-		}
-		keys.Pointers, err = storedKey(ctx, tx, secretPointersKey)
 		return err
 	})
 	if err != nil {
 		return Keys{}, fmt.Errorf("loading the signing keys: %w", err)
 	}
 	return keys, nil
+}
+
+// LoadKeys gives the keys that the store keeps; store.ErrNotFound where it
+// keeps none.
+func LoadKeys(ctx context.Context, st store.Store) (keys Keys, err error) {
+	err = st.View(ctx, func(tx store.Reader) error {
+		keys, err = storedKeys(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return Keys{}, fmt.Errorf("loading the signing keys: %w", err)
+	}
+	return keys, nil
+}
+
+// storedKeys is store.ErrNotFound where the store keeps no keys at all.
+func storedKeys(ctx context.Context, tx store.Reader) (keys Keys, err error) {
+	kept, err := tx.Secret(ctx, secretRoots)
+	if err != nil {
+		return keys, err
+	}
+	if err := json.Unmarshal(kept, &keys.Roots); err != nil {
+		return keys, fmt.Errorf("reading the stored trust roots: %w", err)
+	}
+	if keys.Bundles, err = storedKey(ctx, tx, secretBundlesKey); err != nil {
+		return keys, err
+	}
+	keys.Pointers, err = storedKey(ctx, tx, secretPointersKey)
+	return keys, err
 }
 
 // LoadOrKeepToken gives the secret of the built-in token that the store keeps,
@@ -75,7 +93,7 @@ func LoadOrKeepToken(ctx context.Context, st store.Store, own string) (token str
 func storedKey(ctx context.Context, tx store.Reader, name string) (*bundle.PrivateKey, error) {
 	data, err := tx.Secret(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
+		return nil, fmt.Errorf("reading %s: %v", name, err) // where there are roots, it is no answer that there are no keys
 	}
 	key, err := bundle.ParsePrivateKey(data)
 	if err != nil {
@@ -159,4 +177,23 @@ func (k *Keys) check() (*bundle.Trust, error) {
 		return nil, fmt.Errorf("the trust root does not let this key alone sign pointers: %w", err)
 	}
 	return trust, nil
+}
+
+// signed tells whether a pointer was signed by a key that any of the roots gave
+// that role, which need not be the newest one.
+func (k *Keys) signed(p store.Pointer) error {
+	trust, err := bundle.LoadTrust(k.Roots[0])
+	if err != nil {
+		return fmt.Errorf("reading the first trust root: %w", err)
+	}
+	for _, next := range k.Roots[1:] {
+		if _, err := trust.VerifyPointer(p.Envelope, p.IssuedAt); err == nil {
+			return nil
+		}
+		if trust, err = trust.Update(next); err != nil {
+			return fmt.Errorf("following the trust roots: %w", err)
+		}
+	}
+	_, err = trust.VerifyPointer(p.Envelope, p.IssuedAt)
+	return err
 }

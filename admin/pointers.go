@@ -66,11 +66,15 @@ func (s *Server) resignPointer(ctx context.Context, tx store.Tx, zone store.Zone
 
 // sign fills in the times and the envelope.
 func (s *Server) sign(p *store.Pointer, zone store.Zone, now time.Time) error {
+	return signPointer(p, zone, now, s.cfg.PointerTTL, s.cfg.Keys.Pointers)
+}
+
+func signPointer(p *store.Pointer, zone store.Zone, now time.Time, ttl time.Duration, key *bundle.PrivateKey) error {
 	settings, err := zoneSettings(zone)
 	if err != nil {
 		return err
 	}
-	p.IssuedAt, p.ExpiresAt = now, now.Add(s.cfg.PointerTTL)
+	p.IssuedAt, p.ExpiresAt = now, now.Add(ttl)
 	p.Envelope, err = bundle.SignPointer(bundle.Pointer{
 		ZoneID:             p.ZoneID,
 		Sequence:           p.Sequence,
@@ -82,7 +86,7 @@ func (s *Server) sign(p *store.Pointer, zone store.Zone, now time.Time) error {
 		IssuedAt:           p.IssuedAt,
 		ExpiresAt:          p.ExpiresAt,
 		Settings:           bundle.ZoneSettings{AuditMask: settings.AuditMask, AuditInputs: settings.AuditInputs},
-	}, s.cfg.Keys.Pointers)
+	}, key)
 	if err != nil {
 		return fmt.Errorf("signing the pointer: %w", err)
 	}
@@ -113,10 +117,8 @@ func (s *Server) renewPointers(ctx context.Context) error {
 			if p.ExpiresAt.Sub(now) > s.cfg.PointerTTL/2 {
 				return nil // somebody else was here first
 			}
-			zone, err := tx.Zone(ctx, old.ZoneID)
-			if errors.Is(err, store.ErrNotFound) { // archived: it denies everything, and goes on saying so
-				zone = store.Zone{ID: old.ZoneID}
-			} else if err != nil {
+			zone, err := pointed(ctx, tx, old.ZoneID)
+			if err != nil {
 				return err
 			}
 			return s.resignPointer(ctx, tx, zone, p, now)
@@ -126,6 +128,16 @@ func (s *Server) renewPointers(ctx context.Context) error {
 		}
 	}
 	return errors.Join(failures...)
+}
+
+// pointed is the zone of a pointer. One that is archived denies everything, and
+// goes on saying so.
+func pointed(ctx context.Context, tx store.Reader, id string) (store.Zone, error) {
+	zone, err := tx.Zone(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Zone{ID: id}, nil
+	}
+	return zone, err
 }
 
 // zoneSettings reads a zone's settings, with the defaults where it has none.

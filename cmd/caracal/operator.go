@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/caracalai/caracald/admin"
+	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/settings"
+	"github.com/caracalai/caracald/telemetry"
+)
+
+// operatorSettings are the control plane's settings that matter to whoever
+// works on its store. The others are taken, so that its configuration file and
+// its variables fit, and not shown.
+var operatorSettings = map[string]bool{
+	"data-dir": true, "store": true, "store-owner": true, "bundle-key": true, "pointer-key": true, "trust-root": true, "pointer-ttl": true, "config": true,
+}
+
+// onStore makes a command that opens the store of a control plane, by the
+// settings of that one, which may run meanwhile. check looks at the flags first.
+func onStore(cmd *cobra.Command, check func() error, f func(ctx context.Context, loaded *settings.Loaded[settings.Admin], st store.Store) error) {
+	own := map[string]bool{} // the command's own flags
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { own[f.Name] = true })
+	loader := settings.Bind(cmd.Flags(), "CARACAL_ADMIN", settings.DefaultAdmin())
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Hidden = !own[f.Name] && !operatorSettings[f.Name] })
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if err := check(); err != nil {
+			return err
+		}
+		loaded, err := loader.Load()
+		if err != nil {
+			return err
+		}
+		set := loaded.Settings
+		if set.Store == "" { // opening it would make it
+			if _, err := os.Stat(filepath.Join(set.DataDir, "control.db")); err != nil {
+				return loaded.Invalid("data-dir", fmt.Errorf("there is no store: %w", err))
+			}
+		}
+		log, err := telemetry.NewLogger(cmd.ErrOrStderr(), "warn", "text")
+		if err != nil {
+			return err
+		}
+		st, err := openStore(cmd.Context(), loaded, log)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, st.Close()) }()
+		return f(cmd.Context(), loaded, st)
+	}
+}
+
+// operator is the name of who runs the command, for the audit.
+func operator() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return "operator " + u.Username
+	}
+	return "operator " + strconv.Itoa(os.Getuid())
+}
+
+func newRaiseCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "raise-sequence (--zone ZONE | --all-zones) --reason REASON", Short: "Move zones beyond what daemons have seen, after a restore", Args: noArgs,
+		Long: `Issues the pointers of zones anew under higher sequences, in one step. After a restore
+the store knows of less than daemons have seen; they refuse its pointers, because a
+zone's sequence never goes back. What governs a zone stays. It is an activation in the
+zone's history, with the reason, and in the admin audit.
+
+Without --above, a zone is raised by 1,000 beyond the highest sequence that a daemon
+reports, where that contradicts the store. So the control plane runs meanwhile, for
+daemons to report to. Other zones are left alone. All zones are raised, or none.
+
+It works on the store itself, by the control plane's settings: its configuration file,
+variables or flags. It needs whoever may restore a store, and no token.`,
+		Example: `  caracal admin raise-sequence --config /etc/caracal/admin.yaml --all-zones --reason 'after the restore' --dry-run
+  caracal admin raise-sequence --data-dir /var/lib/caracal --zone 01a20be3-07c1-747a-9734-350fef73d44a --above 118 --reason 'after the restore'`,
+	}
+	f := cmd.Flags()
+	all := f.Bool("all-zones", false, "every zone of the store, archived ones too")
+	above := f.Int64("above", -1, "the sequence to go beyond, by one; what daemons report by default")
+	far := f.Bool("far", false, "let a sequence be raised by more than 100,000")
+	dry := f.Bool("dry-run", false, "show what would be done and do nothing")
+	reason := f.String("reason", "", "why, for the history and the audit")
+	check := func() error {
+		switch {
+		case *all && f.Changed("zone"):
+			return fmt.Errorf("%w: --zone and --all-zones exclude each other", errUsage)
+		case f.Changed("above") && *above < 0:
+			return fmt.Errorf("%w: --above must not be negative", errUsage)
+		case *reason == "" && !*dry:
+			return fmt.Errorf("%w: --reason is required", errUsage)
+		case len(*reason) > 2000:
+			return fmt.Errorf("%w: --reason is longer than 2000 bytes", errUsage)
+		case *all:
+			return nil
+		}
+		_, err := a.zone()
+		return err
+	}
+	onStore(cmd, check, func(ctx context.Context, loaded *settings.Loaded[settings.Admin], st store.Store) error {
+		keys, err := operatorKeys(ctx, loaded, st)
+		if err != nil {
+			return err
+		}
+		r := admin.Raise{Keys: keys, PointerTTL: loaded.Settings.PointerTTL, Far: *far, DryRun: *dry, Reason: *reason, Operator: operator()}
+		if !*all {
+			if r.Zone, err = a.zone(); err != nil {
+				return err
+			}
+		}
+		if f.Changed("above") {
+			r.Above = above
+		}
+		list, err := admin.RaiseSequences(ctx, st, r)
+		if errors.Is(err, admin.ErrFar) {
+			return fmt.Errorf("%w; --far if it is meant", err)
+		}
+		if err != nil {
+			return err
+		}
+		return a.show(list, func() error { return a.printRaised(list, *dry) })
+	})
+	return cmd
+}
+
+func (a *app) printRaised(list []admin.Raised, dry bool) error {
+	done := map[bool]string{false: "raised", true: "would be raised"}[dry]
+	var rows [][]string
+	for _, r := range list {
+		state, reported := "left alone", "-"
+		if r.After != r.Before {
+			state = done
+		}
+		if r.Reported >= 0 {
+			reported = strconv.FormatInt(r.Reported, 10)
+		}
+		rows = append(rows, []string{r.ZoneID, strconv.FormatInt(r.Before, 10), reported, orDash(&r.DaemonID), strconv.FormatInt(r.After, 10), state})
+	}
+	return a.table([]string{"ZONE", "SEQUENCE", "REPORTED", "BY DAEMON", "NEW SEQUENCE", ""}, rows)
+}
+
+// operatorKeys are the control plane's keys. They are never made here: a store
+// without any is one whose keys are in files.
+func operatorKeys(ctx context.Context, loaded *settings.Loaded[settings.Admin], st store.Store) (admin.Keys, error) {
+	if keysInFiles(loaded.Settings) {
+		return adminKeys(ctx, loaded, st)
+	}
+	keys, err := admin.LoadKeys(ctx, st)
+	if errors.Is(err, store.ErrNotFound) {
+		return keys, errors.New("the store keeps no keys: give the control plane's --bundle-key, --pointer-key and --trust-root")
+	}
+	return keys, err
+}
