@@ -64,6 +64,7 @@ func storedKeys(ctx context.Context, tx store.Reader) (keys Keys, err error) {
 	if err := json.Unmarshal(kept, &keys.Roots); err != nil {
 		return keys, fmt.Errorf("reading the stored trust roots: %w", err)
 	}
+	keys.stored = kept
 	if keys.Bundles, err = storedKey(ctx, tx, secretBundlesKey); err != nil {
 		return keys, err
 	}
@@ -102,18 +103,27 @@ func storedKey(ctx context.Context, tx store.Reader, name string) (*bundle.Priva
 	return key, nil
 }
 
+// makeKey makes a key and keeps it under a name.
+func makeKey(ctx context.Context, tx store.Tx, name string) (*bundle.PrivateKey, error) {
+	key, err := bundle.GenerateKey()
+	if err != nil {
+		return nil, err
+	}
+	pem, err := key.MarshalPEM()
+	if err != nil {
+		return nil, err
+	}
+	if err := tx.PutSecret(ctx, name, pem); err != nil {
+		return nil, fmt.Errorf("keeping %s: %w", name, err)
+	}
+	return key, nil
+}
+
 func createKeys(ctx context.Context, tx store.Tx, now time.Time) (Keys, error) {
 	made := map[string]*bundle.PrivateKey{}
 	for _, name := range []string{secretRootKey, secretBundlesKey, secretPointersKey} {
-		key, err := bundle.GenerateKey()
+		key, err := makeKey(ctx, tx, name)
 		if err != nil {
-			return Keys{}, err
-		}
-		pem, err := key.MarshalPEM()
-		if err != nil {
-			return Keys{}, err
-		}
-		if err := tx.PutSecret(ctx, name, pem); err != nil {
 			return Keys{}, err
 		}
 		made[name] = key
@@ -139,7 +149,7 @@ func createKeys(ctx context.Context, tx store.Tx, now time.Time) (Keys, error) {
 	if err := tx.PutSecret(ctx, secretRoots, data); err != nil {
 		return Keys{}, err
 	}
-	return Keys{Bundles: made[secretBundlesKey], Pointers: made[secretPointersKey], Roots: roots}, nil
+	return Keys{Bundles: made[secretBundlesKey], Pointers: made[secretPointersKey], Roots: roots, stored: data}, nil
 }
 
 // check tells whether daemons that trust the roots will trust what the keys

@@ -37,7 +37,7 @@ func (s *Server) movePointer(ctx context.Context, tx store.Tx, c *call, before *
 		p.PolicySetID, p.VersionID = &v.PolicySetID, &v.ID
 		p.ManifestSHA256, p.BundleSHA256, p.BundleSize = v.ManifestSHA256, v.BundleSHA256, v.BundleSize
 	}
-	if err := s.sign(&p, m.zone, now); err != nil {
+	if err := s.sign(ctx, tx, &p, m.zone, now); err != nil {
 		return store.Activation{}, err
 	}
 	a.Sequence = p.Sequence
@@ -55,7 +55,7 @@ func (s *Server) resignPointer(ctx context.Context, tx store.Tx, zone store.Zone
 	if !now.After(p.IssuedAt) { // daemons tell renewals apart by their time
 		now = p.IssuedAt.Add(time.Microsecond)
 	}
-	if err := s.sign(&p, zone, now); err != nil {
+	if err := s.sign(ctx, tx, &p, zone, now); err != nil {
 		return err
 	}
 	if err := tx.ResignPointer(ctx, p); err != nil {
@@ -65,8 +65,12 @@ func (s *Server) resignPointer(ctx context.Context, tx store.Tx, zone store.Zone
 }
 
 // sign fills in the times and the envelope.
-func (s *Server) sign(p *store.Pointer, zone store.Zone, now time.Time) error {
-	return signPointer(p, zone, now, s.cfg.PointerTTL, s.cfg.Keys.Pointers)
+func (s *Server) sign(ctx context.Context, tx store.Reader, p *store.Pointer, zone store.Zone, now time.Time) error {
+	keys, err := s.keys.in(ctx, tx)
+	if err != nil {
+		return err
+	}
+	return signPointer(p, zone, now, s.cfg.PointerTTL, keys.Pointers)
 }
 
 func signPointer(p *store.Pointer, zone store.Zone, now time.Time, ttl time.Duration, key *bundle.PrivateKey) error {

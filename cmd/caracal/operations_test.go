@@ -218,3 +218,21 @@ func TestOperationsKeys(t *testing.T) {
 	p.waitDecides(first.ID) // of the old bundles key, which still counts
 	p.activate(&policy, 2)  // of the new one
 }
+
+// TestOperationsStoredKeys rotates keys that the store keeps under a running
+// control plane and a daemon that is pinned to the first root.
+func TestOperationsStoredKeys(t *testing.T) {
+	p := newPlant(t)
+	m := newManual(t, p)
+	policy := ""
+	first := p.activate(&policy, 1)
+	m.play("rotate-stored")
+	p.activate(&policy, 2) // signed by the new keys, without any restart
+	if _, err := p.client.Activate(t.Context(), p.zone, p.set, api.ActivateRequest{VersionID: first.ID}); err != nil {
+		t.Fatal(err)
+	}
+	p.waitDecides(first.ID) // a bundle of the old key, which still counts
+	p.daemon.stop()
+	p.daemon.start()
+	p.waitDecides(first.ID)
+}

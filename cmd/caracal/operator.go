@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -147,6 +148,71 @@ func (a *app) printRaised(list []admin.Raised, dry bool) error {
 	}
 	return a.table([]string{"ZONE", "SEQUENCE", "REPORTED", "BY DAEMON", "NEW SEQUENCE", ""}, rows)
 }
+
+func newRotateCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "rotate-keys [--pointers] [--bundles] [--root] --reason REASON", Short: "Make keys that the store keeps anew", Args: noArgs,
+		Long: `Makes keys that the store keeps anew, and the trust root that follows, signed by the
+root key from before and, where that is made anew too, by its successor. It lasts for
+ten years from then. With --pointers every pointer is signed anew, at its sequence. It
+is one transaction, and in the admin audit.
+
+Control planes of the store may run meanwhile: they sign with the new keys at once.
+Daemons and mirrors follow the root by themselves. Back the store up afterwards: one
+with the keys from before signs what daemons that followed the root accept no more.
+
+A bundles key from before still counts, for the bundles that it signed, unless
+--forget-bundles is given: then make a version of each set that is active, and
+activate it.
+
+It works on the store itself, by the control plane's settings. Keys in files are
+rotated with 'caracal key root init'.`,
+		Example: "  caracal admin rotate-keys --config /etc/caracal/admin.yaml --pointers --bundles --reason 'as every year'",
+	}
+	f := cmd.Flags()
+	var r admin.Rotation
+	f.BoolVar(&r.Pointers, "pointers", false, "the key that signs pointers")
+	f.BoolVar(&r.Bundles, "bundles", false, "the key that signs bundles")
+	f.BoolVar(&r.Root, "root", false, "the key that signs trust roots")
+	f.BoolVar(&r.Forget, "forget-bundles", false, "let what bundles keys from before signed count no more, because one was stolen; needs --bundles")
+	f.StringVar(&r.Reason, "reason", "", "why, for the audit")
+	check := func() error {
+		switch {
+		case !r.Pointers && !r.Bundles && !r.Root:
+			return fmt.Errorf("%w: name at least one of --pointers, --bundles and --root", errUsage)
+		case r.Forget && !r.Bundles:
+			return fmt.Errorf("%w: --forget-bundles needs --bundles", errUsage)
+		case r.Reason == "":
+			return fmt.Errorf("%w: --reason is required", errUsage)
+		}
+		return nil
+	}
+	onStore(cmd, check, func(ctx context.Context, loaded *settings.Loaded[settings.Admin], st store.Store) error {
+		if keysInFiles(loaded.Settings) {
+			return errKeysInFiles
+		}
+		r.PointerTTL, r.Operator = loaded.Settings.PointerTTL, operator()
+		done, err := admin.RotateKeys(ctx, st, r)
+		if errors.Is(err, store.ErrNotFound) || errors.Is(err, admin.ErrForeignKeys) {
+			return fmt.Errorf("%w: %w", errKeysInFiles, err)
+		}
+		if err != nil {
+			return err
+		}
+		return a.show(done, func() error {
+			var bundles []string
+			for _, id := range done.BundlesKeys {
+				bundles = append(bundles, short(id))
+			}
+			return a.fields("trust root", strconv.FormatInt(done.Version, 10), "expires", when(done.Expires), "root key", short(done.RootKey),
+				"pointers key", short(done.PointersKey), "bundles keys", strings.Join(bundles, " "), "pointers signed anew", strconv.Itoa(done.Pointers))
+		})
+	})
+	return cmd
+}
+
+// errKeysInFiles is that the store's own keys are not those of the control plane.
+var errKeysInFiles = errors.New("the control plane's keys are not in the store; rotate them with 'caracal key root init'")
 
 // operatorKeys are the control plane's keys. They are never made here: a store
 // without any is one whose keys are in files.

@@ -45,7 +45,7 @@ the YAML file given by --config, in this order of precedence.`,
 	}
 	loader := settings.Bind(cmd.Flags(), "CARACAL_ADMIN", settings.DefaultAdmin())
 	printOnly := cmd.Flags().Bool("print-config", false, "print the settings and where each is from, and end")
-	cmd.AddCommand(newCopyCommand(a), newRaiseCommand(a))
+	cmd.AddCommand(newCopyCommand(a), newRaiseCommand(a), newRotateCommand(a))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		loaded, err := loader.Load()
 		if err != nil {
