@@ -55,7 +55,7 @@ type Options struct {
 	Readers int
 }
 
-// appenders is how many batches of events are stored at once.
+// appenders is how many transactions store batches of events at once.
 const appenders = 4
 
 // Store is a store.Store on PostgreSQL.
@@ -100,6 +100,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		*p.into = pool
 	}
 	s.events.readers = s.readers
+	s.events.appender = relational.NewAppender(appenders, s.events.appendTogether)
 	w := &watch{store: s, url: url, log: o.Logger, every: o.PollInterval}
 	if err := w.begin(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the store: %w", err), s.Close())

@@ -65,6 +65,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Events/Hole", eventHole},
 		{"Events/Resent", eventsResent},
 		{"Events/Canceled", eventsCanceled},
+		{"Events/Together", eventsTogether},
 		{"Events/Query", eventQueries},
 		{"Events/Count", eventCounts},
 		{"Events/Lists", eventLists},
