@@ -153,29 +153,29 @@ func (z benchZone) activate(ctx context.Context, s store.Store) error {
 }
 
 // BenchmarkAppend stores batches of audit events, as daemons ship them, each
-// caller those of a daemon of its own.
+// caller those of a daemon of its own: of one zone, or each of another.
 func BenchmarkAppend(b *testing.B) {
 	backends(b, func(b *testing.B, s store.Store) {
 		for _, size := range []int{1, 100, 1000} {
-			for _, callers := range []int{1, 8} {
-				b.Run(fmt.Sprintf("batch=%d/callers=%d", size, callers), func(b *testing.B) {
-					daemons := make([]benchDaemon, callers)
+			for _, n := range []struct{ callers, zones int }{{1, 1}, {8, 1}, {8, 8}} {
+				b.Run(fmt.Sprintf("batch=%d/callers=%d/zones=%d", size, n.callers, n.zones), func(b *testing.B) {
+					daemons := make([]benchDaemon, n.callers)
 					for i := range daemons {
-						daemons[i] = benchDaemon{id: "daemon" + strconv.Itoa(i), epoch: uuid.NewString()}
+						daemons[i] = benchDaemon{id: "daemon" + strconv.Itoa(i), epoch: uuid.NewString(), zone: benchAuditZone + strconv.Itoa(i%n.zones)}
 					}
-					together(b, callers, size, "events/s", func(caller int) error { return daemons[caller].ship(b.Context(), s, size) })
+					together(b, n.callers, size, "events/s", func(caller int) error { return daemons[caller].ship(b.Context(), s, size) })
 				})
 			}
 		}
 	})
 }
 
-const benchAuditZone = "018f0000-0000-7000-8000-000000000000"
+const benchAuditZone = "018f0000-0000-7000-8000-00000000000"
 
-// benchDaemon ships events of one zone.
+// benchDaemon ships events of a zone.
 type benchDaemon struct {
-	id, epoch string
-	next      int
+	id, epoch, zone string
+	next            int
 }
 
 // ship stores a batch of inputs of some hundred bytes and request ids in no order.
@@ -187,7 +187,7 @@ func (d *benchDaemon) ship(ctx context.Context, s store.Store, size int) error {
 			decision = "deny"
 		}
 		batch.Events[i] = store.Event{
-			ID: uuid.Must(uuid.NewV7()).String(), ZoneID: benchAuditZone, EventType: "decision", RequestID: uuid.NewString(),
+			ID: uuid.Must(uuid.NewV7()).String(), ZoneID: d.zone, EventType: "decision", RequestID: uuid.NewString(),
 			Decision: decision, EvaluationStatus: "complete", PolicySetID: "018f0000-0000-7000-8000-000000000001",
 			PolicySetVersionID: "018f0000-0000-7000-8000-000000000002", ManifestSHA256: fmt.Sprintf("%064d", 1), BundleSHA256: fmt.Sprintf("%064d", 2),
 			DeterminingPolicies: json.RawMessage(`[{"policy":"resource-grants","policy_id":"018f0000-0000-7000-8000-000000000003"}]`),
@@ -215,7 +215,7 @@ func BenchmarkQuery(b *testing.B) {
 		}
 	}
 	backends(b, func(b *testing.B, s store.Store) {
-		d := benchDaemon{id: "daemon", epoch: "epoch"}
+		d := benchDaemon{id: "daemon", epoch: "epoch", zone: benchAuditZone}
 		for d.next < events {
 			if err := d.ship(b.Context(), s, 1000); err != nil {
 				b.Fatal(err)
