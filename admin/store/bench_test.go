@@ -230,10 +230,16 @@ func BenchmarkQuery(b *testing.B) {
 		} {
 			b.Run(q.name, func(b *testing.B) {
 				q.query.ZoneID, q.query.Limit = benchAuditZone, 200
-				for b.Loop() {
+				read := func() {
 					if list, err := s.Events().Query(b.Context(), q.query); err != nil || len(list) != q.query.Limit {
 						b.Fatalf("%d events: %v", len(list), err)
 					}
+				}
+				for range 10 { // what was stored a moment ago is on its way to the disk, and plans are made
+					read()
+				}
+				for b.Loop() {
+					read()
 				}
 			})
 		}

@@ -180,6 +180,16 @@ func TestOperationsPostgres(t *testing.T) {
 	if active, err := p.client.Active(t.Context(), p.zone); err != nil || active.PolicySetVersionID == nil || *active.PolicySetVersionID != saved.ID {
 		t.Fatalf("the restored store has %+v active: %v", active, err)
 	}
+	before := p.sequence()
+	code, said := caracal(t, "admin", "raise-sequence", "--store", same(d.URL), "--store-owner", same(d.OwnerURL), "--zone", p.zone, "--above", "50", "--reason", "restored")
+	if code != exitDone || p.sequence() != 51 || before >= 51 {
+		t.Fatalf("from %d to %d: %d %s", before, p.sequence(), code, said)
+	}
+	code, said = caracal(t, "admin", "rotate-keys", "--store", same(d.URL), "--store-owner", same(d.OwnerURL), "--pointers", "--bundles", "--reason", "restored")
+	if code != exitDone {
+		t.Fatalf("rotating ends with %d: %s", code, said)
+	}
+	p.eventually("the daemon serves the raised sequence", func() bool { return p.served() == 51 })
 	p.activate(&policy, 2)
 }
 

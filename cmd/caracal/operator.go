@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/caracalai/caracald/admin"
 	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/admin/store/postgres"
 	"github.com/caracalai/caracald/settings"
 	"github.com/caracalai/caracald/telemetry"
 )
@@ -41,23 +43,36 @@ func onStore(cmd *cobra.Command, check func() error, f func(ctx context.Context,
 		if err != nil {
 			return err
 		}
-		set := loaded.Settings
-		if set.Store == "" { // opening it would make it
-			if _, err := os.Stat(filepath.Join(set.DataDir, "control.db")); err != nil {
-				return loaded.Invalid("data-dir", fmt.Errorf("there is no store: %w", err))
-			}
-		}
 		log, err := telemetry.NewLogger(cmd.ErrOrStderr(), "warn", "text")
 		if err != nil {
 			return err
 		}
-		st, err := openStore(cmd.Context(), loaded, log)
+		st, err := openOperated(cmd.Context(), loaded, log)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, st.Close()) }()
 		return f(cmd.Context(), loaded, st)
 	}
+}
+
+// openOperated opens a store that must be there. On PostgreSQL it needs no data
+// directory.
+func openOperated(ctx context.Context, loaded *settings.Loaded[settings.Admin], log *slog.Logger) (store.Store, error) {
+	set := loaded.Settings
+	if isPostgres(set.Store) {
+		st, err := postgres.Open(ctx, set.Store, postgres.Options{OwnerURL: set.StoreOwner, Logger: log})
+		if err != nil {
+			return nil, err
+		}
+		return st, nil
+	}
+	if set.Store == "" { // opening it would make it
+		if _, err := os.Stat(filepath.Join(set.DataDir, "control.db")); err != nil {
+			return nil, loaded.Invalid("data-dir", fmt.Errorf("there is no store: %w", err))
+		}
+	}
+	return openStore(ctx, loaded, log)
 }
 
 // operator is the name of who runs the command, for the audit.

@@ -164,7 +164,7 @@ func (s *Store) Update(ctx context.Context, f func(store.Tx) error) error {
 
 // Check verifies, on one snapshot: the hashes of everything that has one,
 // manifests against the policies stored for them, the admin audit's chain, that
-// no zone's activations have a gap, and the sums that retention goes by.
+// no zone's activations have a gap that raised no sequence, and the sums that retention goes by.
 // References and structures are PostgreSQL's to keep.
 func (s *Store) Check(ctx context.Context) (found []string, err error) {
 	err = read(ctx, s.readers, func(t *session) error {
