@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/caracalai/caracald/admin/store"
-	"github.com/caracalai/caracald/bundle"
 )
 
 // Server is the control plane. Its handler serves any number of requests;
@@ -33,7 +32,7 @@ type Server struct {
 	fleet   *fleet
 	sets    *compiledSets
 	work    workbench
-	trust   *bundle.Trust
+	keys    *keyring
 	// publisher is nil where there is no object store.
 	publisher *publisher
 	handler   http.Handler
@@ -47,11 +46,11 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("admin configuration: %w", err)
 	}
 	s := &Server{cfg: cfg, store: cfg.Store, log: cfg.Logger, now: func() time.Time { return cfg.Now().UTC().Truncate(time.Microsecond) }}
-	trust, err := cfg.Keys.check()
-	if err != nil {
+	var err error
+	if s.keys, err = newKeyring(cfg.Keys); err != nil {
 		return nil, fmt.Errorf("admin configuration: Keys: %w", err)
 	}
-	s.trust, s.sets, s.work = trust, newCompiledSets(), newWorkbench()
+	s.sets, s.work = newCompiledSets(), newWorkbench()
 	if s.tokens, err = newTokens(ctx, cfg.Store, cfg.BootstrapToken, s.now); err != nil {
 		return nil, err
 	}

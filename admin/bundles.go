@@ -107,8 +107,16 @@ func (s *Server) getBundleEnvelope(w http.ResponseWriter, c *call) error {
 	return nil
 }
 
-func (s *Server) getTrust(context.Context, *call) (bundle.TrustResponse, error) {
-	return bundle.TrustResponse{Roots: s.cfg.Keys.Roots}, nil
+func (s *Server) getTrust(ctx context.Context, _ *call) (bundle.TrustResponse, error) {
+	var answer bundle.TrustResponse
+	err := s.store.View(ctx, func(tx store.Reader) error {
+		keys, err := s.keys.in(ctx, tx)
+		if err == nil {
+			answer.Roots = keys.Roots
+		}
+		return err
+	})
+	return answer, err
 }
 
 // validSHA256 tells whether text is a SHA-256 as it is written here.

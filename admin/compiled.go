@@ -20,9 +20,9 @@ const (
 	maxCompiledBytes = 16 << 20
 )
 
-// compiledSets keeps sets compiled from stored bundles, by the bundle's hash:
-// whoever simulates a version usually does so many times. What is kept never
-// goes stale, as a bundle never changes.
+// compiledSets keeps sets compiled from stored bundles, by the trust root that
+// the bundle was verified by and its hash: whoever simulates a version usually
+// does so many times. What is kept never goes stale, as a bundle never changes.
 type compiledSets struct {
 	flight singleflight.Group
 
@@ -33,7 +33,7 @@ type compiledSets struct {
 }
 
 type compiledSet struct {
-	hash  string
+	key   string
 	set   *policy.Set
 	bytes int
 }
@@ -42,10 +42,10 @@ func newCompiledSets() *compiledSets {
 	return &compiledSets{byKey: map[string]*list.Element{}, order: list.New()}
 }
 
-func (c *compiledSets) get(hash string) *policy.Set {
+func (c *compiledSets) get(key string) *policy.Set {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.byKey[hash]
+	e, ok := c.byKey[key]
 	if !ok {
 		return nil
 	}
@@ -53,37 +53,46 @@ func (c *compiledSets) get(hash string) *policy.Set {
 	return e.Value.(*compiledSet).set
 }
 
-func (c *compiledSets) put(hash string, set *policy.Set) {
+func (c *compiledSets) put(key string, set *policy.Set) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.byKey[hash]; ok {
+	if _, ok := c.byKey[key]; ok {
 		return
 	}
-	one := &compiledSet{hash: hash, set: set}
+	one := &compiledSet{key: key, set: set}
 	for _, m := range set.Modules() {
 		one.bytes += len(m.Content)
 	}
-	c.byKey[hash] = c.order.PushFront(one)
+	c.byKey[key] = c.order.PushFront(one)
 	c.bytes += one.bytes
 	for c.order.Len() > maxCompiled || c.bytes > maxCompiledBytes {
 		oldest := c.order.Remove(c.order.Back()).(*compiledSet)
 		c.bytes -= oldest.bytes
-		delete(c.byKey, oldest.hash)
+		delete(c.byKey, oldest.key)
 	}
 }
 
 // compiled gives the set of a version, compiled from the stored bundle the way a
 // daemon does it: signature, hashes, strict unpacking, compilation.
 func (s *Server) compiled(ctx context.Context, v store.SetVersion) (*policy.Set, error) {
-	if set := s.sets.get(v.BundleSHA256); set != nil {
+	var keys *trustedKeys
+	err := s.store.View(ctx, func(tx store.Reader) (err error) {
+		keys, err = s.keys.in(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	key := fmt.Sprintf("%d/%s", keys.trust.Version(), v.BundleSHA256)
+	if set := s.sets.get(key); set != nil {
 		return set, nil
 	}
 	// The work is shared, so it must not end because one of the callers left.
 	shared := context.WithoutCancel(ctx)
-	done := s.sets.flight.DoChan(v.BundleSHA256, func() (any, error) {
-		set, err := s.load(shared, v)
+	done := s.sets.flight.DoChan(key, func() (any, error) {
+		set, err := s.load(shared, v, keys.trust)
 		if err == nil {
-			s.sets.put(v.BundleSHA256, set)
+			s.sets.put(key, set)
 		}
 		return set, err
 	})
@@ -98,7 +107,7 @@ func (s *Server) compiled(ctx context.Context, v store.SetVersion) (*policy.Set,
 	}
 }
 
-func (s *Server) load(ctx context.Context, v store.SetVersion) (*policy.Set, error) {
+func (s *Server) load(ctx context.Context, v store.SetVersion, trust *bundle.Trust) (*policy.Set, error) {
 	var b store.Bundle
 	err := s.store.View(ctx, func(tx store.Reader) (err error) {
 		b, err = tx.Bundle(ctx, v.BundleSHA256)
@@ -107,7 +116,7 @@ func (s *Server) load(ctx context.Context, v store.SetVersion) (*policy.Set, err
 	if err != nil {
 		return nil, fmt.Errorf("reading the bundle %s: %w", v.BundleSHA256, err)
 	}
-	statement, err := s.trust.VerifyStatement(b.Envelope)
+	statement, err := trust.VerifyStatement(b.Envelope)
 	if err != nil {
 		return nil, fmt.Errorf("the bundle %s: %w", v.BundleSHA256, err)
 	}

@@ -83,6 +83,9 @@ type Keys struct {
 	// Roots are all versions of the trust root, oldest first; the last one
 	// must give both keys their roles.
 	Roots []json.RawMessage
+	// stored are the roots as the store keeps them, where these are its keys. They
+	// are then read anew once RotateKeys has changed them.
+	stored []byte
 }
 
 // prepare checks the configuration and fills the defaults in. An error names

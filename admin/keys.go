@@ -29,28 +29,47 @@ const rootLifetime = 10 * 365 * 24 * time.Hour
 // or bundle key elsewhere builds Keys itself.
 func LoadOrCreateKeys(ctx context.Context, st store.Store, now time.Time) (Keys, error) {
 	var keys Keys
-	err := st.Update(ctx, func(tx store.Tx) error {
-		kept, err := tx.Secret(ctx, secretRoots)
+	err := st.Update(ctx, func(tx store.Tx) (err error) {
+		keys, err = storedKeys(ctx, tx)
 		if errors.Is(err, store.ErrNotFound) {
 			keys, err = createKeys(ctx, tx, now)
-			return err
 		}
-		if err != nil {
-			return err
-		}
-		if err := json.Unmarshal(kept, &keys.Roots); err != nil {
-			return fmt.Errorf("reading the stored trust roots: %w", err)
-		}
-		if keys.Bundles, err = storedKey(ctx, tx, secretBundlesKey); err != nil {
-			return err
-		}
-		keys.Pointers, err = storedKey(ctx, tx, secretPointersKey)
 		return err
 	})
 	if err != nil {
 		return Keys{}, fmt.Errorf("loading the signing keys: %w", err)
 	}
 	return keys, nil
+}
+
+// LoadKeys gives the keys that the store keeps; store.ErrNotFound where it
+// keeps none.
+func LoadKeys(ctx context.Context, st store.Store) (keys Keys, err error) {
+	err = st.View(ctx, func(tx store.Reader) error {
+		keys, err = storedKeys(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return Keys{}, fmt.Errorf("loading the signing keys: %w", err)
+	}
+	return keys, nil
+}
+
+// storedKeys is store.ErrNotFound where the store keeps no keys at all.
+func storedKeys(ctx context.Context, tx store.Reader) (keys Keys, err error) {
+	kept, err := tx.Secret(ctx, secretRoots)
+	if err != nil {
+		return keys, err
+	}
+	if err := json.Unmarshal(kept, &keys.Roots); err != nil {
+		return keys, fmt.Errorf("reading the stored trust roots: %w", err)
+	}
+	keys.stored = kept
+	if keys.Bundles, err = storedKey(ctx, tx, secretBundlesKey); err != nil {
+		return keys, err
+	}
+	keys.Pointers, err = storedKey(ctx, tx, secretPointersKey)
+	return keys, err
 }
 
 // LoadOrKeepToken gives the secret of the built-in token that the store keeps,
@@ -75,7 +94,7 @@ func LoadOrKeepToken(ctx context.Context, st store.Store, own string) (token str
 func storedKey(ctx context.Context, tx store.Reader, name string) (*bundle.PrivateKey, error) {
 	data, err := tx.Secret(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
+		return nil, fmt.Errorf("reading %s: %v", name, err) // where there are roots, it is no answer that there are no keys
 	}
 	key, err := bundle.ParsePrivateKey(data)
 	if err != nil {
@@ -84,18 +103,27 @@ func storedKey(ctx context.Context, tx store.Reader, name string) (*bundle.Priva
 	return key, nil
 }
 
+// makeKey makes a key and keeps it under a name.
+func makeKey(ctx context.Context, tx store.Tx, name string) (*bundle.PrivateKey, error) {
+	key, err := bundle.GenerateKey()
+	if err != nil {
+		return nil, err
+	}
+	pem, err := key.MarshalPEM()
+	if err != nil {
+		return nil, err
+	}
+	if err := tx.PutSecret(ctx, name, pem); err != nil {
+		return nil, fmt.Errorf("keeping %s: %w", name, err)
+	}
+	return key, nil
+}
+
 func createKeys(ctx context.Context, tx store.Tx, now time.Time) (Keys, error) {
 	made := map[string]*bundle.PrivateKey{}
 	for _, name := range []string{secretRootKey, secretBundlesKey, secretPointersKey} {
-		key, err := bundle.GenerateKey()
+		key, err := makeKey(ctx, tx, name)
 		if err != nil {
-			return Keys{}, err
-		}
-		pem, err := key.MarshalPEM()
-		if err != nil {
-			return Keys{}, err
-		}
-		if err := tx.PutSecret(ctx, name, pem); err != nil {
 			return Keys{}, err
 		}
 		made[name] = key
@@ -121,7 +149,7 @@ func createKeys(ctx context.Context, tx store.Tx, now time.Time) (Keys, error) {
 	if err := tx.PutSecret(ctx, secretRoots, data); err != nil {
 		return Keys{}, err
 	}
-	return Keys{Bundles: made[secretBundlesKey], Pointers: made[secretPointersKey], Roots: roots}, nil
+	return Keys{Bundles: made[secretBundlesKey], Pointers: made[secretPointersKey], Roots: roots, stored: data}, nil
 }
 
 // check tells whether daemons that trust the roots will trust what the keys
@@ -159,4 +187,23 @@ func (k *Keys) check() (*bundle.Trust, error) {
 		return nil, fmt.Errorf("the trust root does not let this key alone sign pointers: %w", err)
 	}
 	return trust, nil
+}
+
+// signed tells whether a pointer was signed by a key that any of the roots gave
+// that role, which need not be the newest one.
+func (k *Keys) signed(p store.Pointer) error {
+	trust, err := bundle.LoadTrust(k.Roots[0])
+	if err != nil {
+		return fmt.Errorf("reading the first trust root: %w", err)
+	}
+	for _, next := range k.Roots[1:] {
+		if _, err := trust.VerifyPointer(p.Envelope, p.IssuedAt); err == nil {
+			return nil
+		}
+		if trust, err = trust.Update(next); err != nil {
+			return fmt.Errorf("following the trust roots: %w", err)
+		}
+	}
+	_, err = trust.VerifyPointer(p.Envelope, p.IssuedAt)
+	return err
 }

@@ -37,7 +37,7 @@ func (s *Server) movePointer(ctx context.Context, tx store.Tx, c *call, before *
 		p.PolicySetID, p.VersionID = &v.PolicySetID, &v.ID
 		p.ManifestSHA256, p.BundleSHA256, p.BundleSize = v.ManifestSHA256, v.BundleSHA256, v.BundleSize
 	}
-	if err := s.sign(&p, m.zone, now); err != nil {
+	if err := s.sign(ctx, tx, &p, m.zone, now); err != nil {
 		return store.Activation{}, err
 	}
 	a.Sequence = p.Sequence
@@ -55,7 +55,7 @@ func (s *Server) resignPointer(ctx context.Context, tx store.Tx, zone store.Zone
 	if !now.After(p.IssuedAt) { // daemons tell renewals apart by their time
 		now = p.IssuedAt.Add(time.Microsecond)
 	}
-	if err := s.sign(&p, zone, now); err != nil {
+	if err := s.sign(ctx, tx, &p, zone, now); err != nil {
 		return err
 	}
 	if err := tx.ResignPointer(ctx, p); err != nil {
@@ -65,12 +65,20 @@ func (s *Server) resignPointer(ctx context.Context, tx store.Tx, zone store.Zone
 }
 
 // sign fills in the times and the envelope.
-func (s *Server) sign(p *store.Pointer, zone store.Zone, now time.Time) error {
+func (s *Server) sign(ctx context.Context, tx store.Reader, p *store.Pointer, zone store.Zone, now time.Time) error {
+	keys, err := s.keys.in(ctx, tx)
+	if err != nil {
+		return err
+	}
+	return signPointer(p, zone, now, s.cfg.PointerTTL, keys.Pointers)
+}
+
+func signPointer(p *store.Pointer, zone store.Zone, now time.Time, ttl time.Duration, key *bundle.PrivateKey) error {
 	settings, err := zoneSettings(zone)
 	if err != nil {
 		return err
 	}
-	p.IssuedAt, p.ExpiresAt = now, now.Add(s.cfg.PointerTTL)
+	p.IssuedAt, p.ExpiresAt = now, now.Add(ttl)
 	p.Envelope, err = bundle.SignPointer(bundle.Pointer{
 		ZoneID:             p.ZoneID,
 		Sequence:           p.Sequence,
@@ -82,7 +90,7 @@ func (s *Server) sign(p *store.Pointer, zone store.Zone, now time.Time) error {
 		IssuedAt:           p.IssuedAt,
 		ExpiresAt:          p.ExpiresAt,
 		Settings:           bundle.ZoneSettings{AuditMask: settings.AuditMask, AuditInputs: settings.AuditInputs},
-	}, s.cfg.Keys.Pointers)
+	}, key)
 	if err != nil {
 		return fmt.Errorf("signing the pointer: %w", err)
 	}
@@ -113,10 +121,8 @@ func (s *Server) renewPointers(ctx context.Context) error {
 			if p.ExpiresAt.Sub(now) > s.cfg.PointerTTL/2 {
 				return nil // somebody else was here first
 			}
-			zone, err := tx.Zone(ctx, old.ZoneID)
-			if errors.Is(err, store.ErrNotFound) { // archived: it denies everything, and goes on saying so
-				zone = store.Zone{ID: old.ZoneID}
-			} else if err != nil {
+			zone, err := pointed(ctx, tx, old.ZoneID)
+			if err != nil {
 				return err
 			}
 			return s.resignPointer(ctx, tx, zone, p, now)
@@ -126,6 +132,16 @@ func (s *Server) renewPointers(ctx context.Context) error {
 		}
 	}
 	return errors.Join(failures...)
+}
+
+// pointed is the zone of a pointer. One that is archived denies everything, and
+// goes on saying so.
+func pointed(ctx context.Context, tx store.Reader, id string) (store.Zone, error) {
+	zone, err := tx.Zone(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Zone{ID: id}, nil
+	}
+	return zone, err
 }
 
 // zoneSettings reads a zone's settings, with the defaults where it has none.

@@ -144,7 +144,7 @@ func (s *Server) createSetVersion(ctx context.Context, c *call, req *api.PolicyS
 	if err != nil {
 		return nil, fmt.Errorf("encoding warnings: %w", err)
 	}
-	made, err := s.pack(c.zone(), set, number, list)
+	made, err := pack(c.zone(), set, number, list)
 	if err == nil { // it is within the limits of those who unpack it
 		_, err = bundle.Unpack(made.Data, made.Statement, bundle.DefaultLimits())
 	}
@@ -168,9 +168,17 @@ func (s *Server) createSetVersion(ctx context.Context, c *call, req *api.PolicyS
 			}
 		}
 		if next != number { // another version came between; only its number matters
-			if made, err = s.pack(c.zone(), set, next, list); err != nil {
+			if made, err = pack(c.zone(), set, next, list); err != nil {
 				return effect[api.PolicySetVersion]{}, err
 			}
+		}
+		keys, err := s.keys.in(ctx, tx)
+		if err != nil {
+			return effect[api.PolicySetVersion]{}, err
+		}
+		envelope, err := bundle.SignStatement(made.Statement, keys.Bundles)
+		if err != nil {
+			return effect[api.PolicySetVersion]{}, fmt.Errorf("signing a bundle: %w", err)
 		}
 		v := store.SetVersion{
 			ID: newID(), PolicySetID: set, ZoneID: c.zone(), Version: next, Manifest: made.Manifest, ManifestSHA256: made.ManifestSHA256,
@@ -181,7 +189,7 @@ func (s *Server) createSetVersion(ctx context.Context, c *call, req *api.PolicyS
 		for i, p := range list {
 			ids[i] = p.ID
 		}
-		if err := tx.InsertSetVersion(ctx, v, ids, store.Bundle{SHA256: made.BundleSHA256, Data: made.Data, Envelope: made.envelope}); err != nil {
+		if err := tx.InsertSetVersion(ctx, v, ids, store.Bundle{SHA256: made.BundleSHA256, Data: made.Data, Envelope: envelope}); err != nil {
 			return effect[api.PolicySetVersion]{}, fmt.Errorf("storing a set version: %w", err)
 		}
 		body, err := setVersionBody(v)
@@ -191,14 +199,8 @@ func (s *Server) createSetVersion(ctx context.Context, c *call, req *api.PolicyS
 	}, nil
 }
 
-// signed is a bundle with its signature.
-type signed struct {
-	*bundle.Packed
-	envelope json.RawMessage
-}
-
-// pack makes and signs the bundle of a set version.
-func (s *Server) pack(zone, set string, number int, list []store.SetPolicy) (signed, error) {
+// pack makes the bundle of a set version.
+func pack(zone, set string, number int, list []store.SetPolicy) (*bundle.Packed, error) {
 	m := bundle.Manifest{ZoneID: zone, PolicySetID: set, Version: number, EntryPoint: policy.EntryPoint, SchemaVersion: policy.SchemaVersion}
 	var contents []bundle.Module
 	for _, p := range list {
@@ -207,13 +209,9 @@ func (s *Server) pack(zone, set string, number int, list []store.SetPolicy) (sig
 	}
 	packed, err := bundle.Pack(&m, contents)
 	if err != nil {
-		return signed{}, fmt.Errorf("making a bundle: %w", err)
+		return nil, fmt.Errorf("making a bundle: %w", err)
 	}
-	env, err := bundle.SignStatement(packed.Statement, s.cfg.Keys.Bundles)
-	if err != nil {
-		return signed{}, fmt.Errorf("making a bundle: %w", err)
-	}
-	return signed{packed, env}, nil
+	return packed, nil
 }
 
 func modules(list []store.SetPolicy) []policy.Module {

@@ -212,6 +212,36 @@ func TestRollback(t *testing.T) {
 	_ = v1
 }
 
+// TestRestored: a store that was restored is behind what the daemon has seen.
+// Its pointer is refused, also when it is renewed; issued anew beyond that, it
+// is loaded, with the older version that it names, and survives a restart.
+func TestRestored(t *testing.T) {
+	p, n, v1 := one(t, nil)
+	v2 := p.publish("z1", 2, "")
+	restored := p.issued["z1"]
+	nine := p.activate("z1", &v2)
+	nine.Sequence, nine.IssuedAt = 9, nine.IssuedAt.Add(time.Second)
+	p.offer(nine, p.signed(nine, &v2))
+	p.loaded("z1", 9)
+	restored.Sequence, restored.IssuedAt = 9, nine.IssuedAt.Add(time.Second) // after some activations by hand, too few
+	p.offer(restored, p.signed(restored, &v1))
+	if r := p.failed("z1", 9); r.ServingSequence != 9 || r.ServingVersionID == nil || *r.ServingVersionID != v2.id {
+		t.Fatalf("receipt %+v", r)
+	}
+	raised := restored
+	raised.Sequence, raised.IssuedAt = 10, restored.IssuedAt.Add(time.Second)
+	p.offer(raised, p.signed(raised, &v1))
+	p.loaded("z1", 10)
+	if got := n.decide(inputOf("z1", "read", "")); got.tag() != "v1" {
+		t.Fatalf("got %+v", got)
+	}
+	n.stop()
+	n = start(t, n.cfg)
+	if got := n.decide(inputOf("z1", "read", "")); got.tag() != "v1" {
+		t.Fatalf("got %+v", got)
+	}
+}
+
 // TestTransient: what may go away by itself is tried again.
 func TestTransient(t *testing.T) {
 	p, n, _ := one(t, nil)

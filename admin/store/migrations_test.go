@@ -15,7 +15,8 @@ import (
 // still accepted. A migration that takes something away is the second step of
 // two releases. It says so in a line "-- contract: floor N", where N is the
 // first schema whose programs do without what goes, and raises schema_floor to
-// that.
+// that. A trigger is replaced by a wider one, which refuses less, under a line
+// "-- widens: NAME": whoever writes that line has compared the two.
 
 // narrowing is what an older program may not survive.
 var narrowing = []*regexp.Regexp{
@@ -36,6 +37,8 @@ var (
 	comment    = regexp.MustCompile(`(?m)--.*$`)
 	spaces     = regexp.MustCompile(`\s+`)
 	contract   = regexp.MustCompile(`(?m)^-- contract: floor (\d+)$`)
+	widens     = regexp.MustCompile(`(?m)^-- widens: (\w+)$`)
+	dropsOne   = regexp.MustCompile(`^DROP TRIGGER (\w+)`)
 	raises     = regexp.MustCompile(`(?i)UPDATE schema_floor SET floor = (\d+)`)
 	createdNow = regexp.MustCompile(`^CREATE (?:UNIQUE )?(TABLE|INDEX|TRIGGER) (?:IF NOT EXISTS )?(\w+)(?:.* ON (\w+))?`)
 )
@@ -57,11 +60,24 @@ func lint(version int, sql string) (found []string) {
 		return []string{"it raises schema_floor and is no contract step"}
 	}
 	bare := comment.ReplaceAllString(quoted.ReplaceAllString(up, "''"), "")
+	wider := map[string]bool{}
+	for _, m := range widens.FindAllStringSubmatch(up, -1) {
+		wider[strings.ToUpper(m[1])] = true
+	}
 	made := map[string]bool{}
+	dropped := map[string]string{} // to be made again
 	for _, statement := range strings.Split(bare, ";") {
 		statement = strings.TrimSpace(spaces.ReplaceAllString(strings.ToUpper(statement), " "))
+		if m := dropsOne.FindStringSubmatch(statement); m != nil && wider[m[1]] {
+			dropped[m[1]] = statement
+			continue
+		}
 		if m := createdNow.FindStringSubmatch(statement); m != nil {
 			made[m[2]] = true
+			if m[1] == "TRIGGER" && dropped[m[2]] != "" {
+				delete(dropped, m[2])
+				continue
+			}
 			// Who writes an old table meets a new unique index or trigger.
 			if old := m[3] != "" && !made[m[3]]; old && (m[1] == "TRIGGER" || strings.HasPrefix(statement, "CREATE UNIQUE")) {
 				found = append(found, statement)
@@ -77,6 +93,9 @@ func lint(version int, sql string) (found []string) {
 		if addColumn.MatchString(statement) && strings.Contains(statement, "NOT NULL") && !strings.Contains(statement, "DEFAULT") {
 			found = append(found, statement)
 		}
+	}
+	for _, statement := range dropped {
+		found = append(found, statement)
 	}
 	return found
 }
@@ -129,6 +148,10 @@ func TestLintFinds(t *testing.T) {
 		"SELECT 1;\n-- +goose Down\nDROP TABLE zones;":                                          false,
 		"INSERT INTO notes VALUES ('; DROP TABLE zones;');":                                     false,
 		"-- contract: floor 7\nALTER TABLE zones DROP slug;\nUPDATE schema_floor SET floor = 7": false,
+		"-- widens: t\nDROP TRIGGER t;\nCREATE TRIGGER t BEFORE UPDATE ON zones EXECUTE f();":   false,
+		"-- widens: t\nDROP TRIGGER t;":                                                         true,
+		"-- widens: t\nCREATE TRIGGER t BEFORE UPDATE ON zones EXECUTE f();":                    true,
+		"DROP TRIGGER t;\nCREATE TRIGGER t BEFORE UPDATE ON zones EXECUTE f();":                 true,
 		"DROP TABLE zones;":                                          true,
 		"drop\n  table zones;":                                       true,
 		"SELECT 1; DROP INDEX zones_name;":                           true,

@@ -31,6 +31,10 @@ var (
 	ErrSchema = errors.New("the store's schema is too new for this program")
 )
 
+// MaxSequence bounds what a pointer can be raised to. It is half of what every
+// reader of JSON takes for an exact number, so that moves go on after it.
+const MaxSequence = 1 << 52
+
 // Store keeps the control plane's state. Methods are safe for concurrent use.
 //
 // Times are kept to the microsecond, in UTC. Lists are newest first unless said otherwise; a limit of 0 or less does not
@@ -150,6 +154,11 @@ type Tx interface {
 	// than the stored one (0 where there is none), otherwise ErrChanged. A version it names must be one of the
 	// zone and set with the same hashes, otherwise ErrNotFound.
 	MovePointer(ctx context.Context, p Pointer, a Activation) error
+	// RaisePointer writes the zone's pointer anew under any higher sequence up to MaxSequence, and its activation: for a
+	// store that was restored, whose daemons have seen more than it knows. All that the pointer names stays, and the activation's
+	// previous version is that version too. ErrChanged where the stored pointer names something else, or its sequence is not lower
+	// or its IssuedAt not earlier; ErrNotFound where there is none.
+	RaisePointer(ctx context.Context, p Pointer, a Activation) error
 	// ResignPointer replaces the envelope, settings and times of the pointer with the same sequence and an earlier
 	// IssuedAt; ErrChanged otherwise.
 	ResignPointer(ctx context.Context, p Pointer) error

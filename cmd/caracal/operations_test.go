@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/caracalai/caracald/admin/api"
+	"github.com/caracalai/caracald/admin/client"
 	"github.com/caracalai/caracald/admin/store/postgres/pgtest"
 	"github.com/caracalai/caracald/internal/provision"
 )
@@ -140,13 +141,12 @@ func TestOperationsSQLite(t *testing.T) {
 		t.Fatalf("the restored store has %+v active: %v", active, err)
 	}
 	p.waitDecides(lost.ID) // it does not go back
-	block := m.blocks["catch-up"]
-	for steps := 0; p.sequence() <= seen; steps++ {
-		if steps > 5 {
-			t.Fatalf("the sequence is %d after %d steps", p.sequence(), steps)
-		}
-		m.blocks["catch-up"] = block
-		m.play("catch-up")
+	p.eventually("the daemon reports what it serves", func() bool {
+		daemons, err := p.client.Daemons(t.Context(), p.zone, client.Page{})
+		return err == nil && len(daemons.Items) == 1 && len(daemons.Items[0].Zones) == 1 && daemons.Items[0].Zones[0].ServingSequence == seen
+	})
+	if said := m.play("catch-up"); !strings.Contains(said, "would be raised") || p.sequence() <= seen {
+		t.Errorf("the sequence is %d after\n%s", p.sequence(), said)
 	}
 	p.waitDecides(saved.ID)
 }
@@ -180,6 +180,16 @@ func TestOperationsPostgres(t *testing.T) {
 	if active, err := p.client.Active(t.Context(), p.zone); err != nil || active.PolicySetVersionID == nil || *active.PolicySetVersionID != saved.ID {
 		t.Fatalf("the restored store has %+v active: %v", active, err)
 	}
+	before := p.sequence()
+	code, said := caracal(t, "admin", "raise-sequence", "--store", same(d.URL), "--store-owner", same(d.OwnerURL), "--zone", p.zone, "--above", "50", "--reason", "restored")
+	if code != exitDone || p.sequence() != 51 || before >= 51 {
+		t.Fatalf("from %d to %d: %d %s", before, p.sequence(), code, said)
+	}
+	code, said = caracal(t, "admin", "rotate-keys", "--store", same(d.URL), "--store-owner", same(d.OwnerURL), "--pointers", "--bundles", "--reason", "restored")
+	if code != exitDone {
+		t.Fatalf("rotating ends with %d: %s", code, said)
+	}
+	p.eventually("the daemon serves the raised sequence", func() bool { return p.served() == 51 })
 	p.activate(&policy, 2)
 }
 
@@ -217,4 +227,22 @@ func TestOperationsKeys(t *testing.T) {
 	p.eventually("the daemon serves the pointer of the new key", func() bool { return p.served() == before+1 })
 	p.waitDecides(first.ID) // of the old bundles key, which still counts
 	p.activate(&policy, 2)  // of the new one
+}
+
+// TestOperationsStoredKeys rotates keys that the store keeps under a running
+// control plane and a daemon that is pinned to the first root.
+func TestOperationsStoredKeys(t *testing.T) {
+	p := newPlant(t)
+	m := newManual(t, p)
+	policy := ""
+	first := p.activate(&policy, 1)
+	m.play("rotate-stored")
+	p.activate(&policy, 2) // signed by the new keys, without any restart
+	if _, err := p.client.Activate(t.Context(), p.zone, p.set, api.ActivateRequest{VersionID: first.ID}); err != nil {
+		t.Fatal(err)
+	}
+	p.waitDecides(first.ID) // a bundle of the old key, which still counts
+	p.daemon.stop()
+	p.daemon.start()
+	p.waitDecides(first.ID)
 }

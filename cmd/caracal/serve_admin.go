@@ -45,7 +45,7 @@ the YAML file given by --config, in this order of precedence.`,
 	}
 	loader := settings.Bind(cmd.Flags(), "CARACAL_ADMIN", settings.DefaultAdmin())
 	printOnly := cmd.Flags().Bool("print-config", false, "print the settings and where each is from, and end")
-	cmd.AddCommand(newCopyCommand(a))
+	cmd.AddCommand(newCopyCommand(a), newRaiseCommand(a), newRotateCommand(a))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		loaded, err := loader.Load()
 		if err != nil {
@@ -185,7 +185,7 @@ func serve(ctx context.Context, server interface {
 // adminKeys are those of the files that are set, otherwise those of the store.
 func adminKeys(ctx context.Context, loaded *settings.Loaded[settings.Admin], st store.Store) (admin.Keys, error) {
 	set := loaded.Settings
-	if set.BundleKey == "" && set.PointerKey == "" && len(set.TrustRoots) == 0 {
+	if !keysInFiles(set) {
 		return admin.LoadOrCreateKeys(ctx, st, time.Now())
 	}
 	var keys admin.Keys
@@ -215,6 +215,10 @@ func adminKeys(ctx context.Context, loaded *settings.Loaded[settings.Admin], st 
 		keys.Roots = append(keys.Roots, json.RawMessage(root))
 	}
 	return keys, nil
+}
+
+func keysInFiles(set settings.Admin) bool {
+	return set.BundleKey != "" || set.PointerKey != "" || len(set.TrustRoots) > 0
 }
 
 // adminTLS is nil where no certificate is set.

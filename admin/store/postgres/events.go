@@ -16,6 +16,7 @@ import (
 // events is the audit half.
 type events struct {
 	readers, appends *pgxpool.Pool
+	appender         *relational.Appender
 	added            *relational.Signal
 	log              *slog.Logger
 	// stored holds a value when other replicas are to be told of events.

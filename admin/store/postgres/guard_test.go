@@ -181,7 +181,8 @@ func TestStoreRole(t *testing.T) {
 	}
 	owner := connect(t, d.OwnerURL)
 	for _, statement := range []string{
-		"UPDATE pointers SET sequence = sequence + 2", "UPDATE pointers SET sequence = 0", "UPDATE pointers SET version_id = NULL", "UPDATE pointers SET envelope = 'forged'",
+		"UPDATE pointers SET sequence = sequence + 2, version_id = NULL, policy_set_id = NULL, issued_at = issued_at + 1",
+		"UPDATE pointers SET sequence = 4503599627370497, issued_at = issued_at + 1", "UPDATE pointers SET sequence = sequence + 2", "UPDATE pointers SET sequence = 0", "UPDATE pointers SET version_id = NULL", "UPDATE pointers SET envelope = 'forged'",
 		"INSERT INTO pointers SELECT 'z9', 5, NULL, NULL, '', '', 0, '', 0, 0, 0, '', ''", "UPDATE streams SET next_offset = 0", "DELETE FROM streams",
 	} {
 		_, err := owner.Exec(t.Context(), statement)
@@ -209,7 +210,7 @@ func TestCheckFinds(t *testing.T) {
 		"member removed":      {"DELETE FROM set_version_policies WHERE set_version_id = 'sv1'", "set version sv1 lists other policy versions"},
 		"audit entry changed": {"UPDATE admin_events SET actor_id = 'other' WHERE chain_seq = 1", "entry 1 does not have its hash"},
 		"audit entry removed": {"DELETE FROM admin_events WHERE chain_seq = 1", "entries 1 to 1 are missing"},
-		"activation removed":  {"DELETE FROM activations WHERE id = 'a1'", "has 1 activations up to sequence 1"},
+		"activation removed":  {"DELETE FROM activations WHERE id = 'a1'", "zone z1 has no activations from sequence 0 to 0"},
 		"pointer back":        {"UPDATE pointers SET sequence = 0, version_id = NULL WHERE zone_id = 'z1'", "its newest activation is another"},
 		"pointer removed":     {"DELETE FROM pointers WHERE zone_id = 'z1'", "zone z1 has activations and no pointer"},
 		"event removed":       {"DELETE FROM events WHERE id = 'ev1'", "zone z1 is counted as 1 events"},

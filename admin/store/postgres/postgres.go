@@ -55,7 +55,7 @@ type Options struct {
 	Readers int
 }
 
-// appenders is how many batches of events are stored at once.
+// appenders is how many transactions store batches of events at once.
 const appenders = 4
 
 // Store is a store.Store on PostgreSQL.
@@ -100,6 +100,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		*p.into = pool
 	}
 	s.events.readers = s.readers
+	s.events.appender = relational.NewAppender(appenders, s.events.appendTogether)
 	w := &watch{store: s, url: url, log: o.Logger, every: o.PollInterval}
 	if err := w.begin(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the store: %w", err), s.Close())
@@ -163,7 +164,7 @@ func (s *Store) Update(ctx context.Context, f func(store.Tx) error) error {
 
 // Check verifies, on one snapshot: the hashes of everything that has one,
 // manifests against the policies stored for them, the admin audit's chain, that
-// no zone's activations have a gap, and the sums that retention goes by.
+// no zone's activations have a gap that raised no sequence, and the sums that retention goes by.
 // References and structures are PostgreSQL's to keep.
 func (s *Store) Check(ctx context.Context) (found []string, err error) {
 	err = read(ctx, s.readers, func(t *session) error {

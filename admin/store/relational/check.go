@@ -137,10 +137,17 @@ func checkRows(ctx context.Context, s Session, wrong func(string, ...any), query
 	}, query)
 }
 
+// checkActivations compares activations with each other and with the pointers.
+// Each follows the one before by one step, but for those that raised the
+// sequence: they leave the version as it was.
 func checkActivations(ctx context.Context, s Session, wrong func(string, ...any)) error {
 	return checkRows(ctx, s, wrong, `
-		SELECT 'zone ' || zone_id || ' has ' || count(*) || ' activations up to sequence ' || max(sequence) FROM activations
-			GROUP BY zone_id HAVING count(*) <> max(sequence) + 1 OR min(sequence) <> 0
+		SELECT 'zone ' || zone_id || ' has no activations from sequence ' || (last + 1) || ' to ' || (sequence - 1) FROM (
+			SELECT zone_id, sequence, version_id, previous_version_id,
+				coalesce(lag(sequence) OVER (PARTITION BY zone_id ORDER BY sequence), -1) AS last,
+				lag(version_id) OVER (PARTITION BY zone_id ORDER BY sequence) AS last_version_id
+			FROM activations) a
+			WHERE sequence <> last + 1 AND (last = -1 OR version_id IS DISTINCT FROM last_version_id OR previous_version_id IS DISTINCT FROM last_version_id)
 		UNION ALL
 		SELECT 'the pointer of zone ' || p.zone_id || ' is at ' || p.sequence || ', its newest activation is another'
 			FROM pointers p LEFT JOIN activations a ON a.zone_id = p.zone_id AND a.sequence = p.sequence

@@ -141,22 +141,15 @@ func (t *Tx) exists(ctx context.Context, query string, args ...any) error {
 }
 
 func (t *Tx) MovePointer(ctx context.Context, p store.Pointer, a store.Activation) error {
-	if a.ZoneID != p.ZoneID || a.Sequence != p.Sequence {
-		return fmt.Errorf("moving the pointer of zone %s to %d with the activation of zone %s at %d", p.ZoneID, p.Sequence, a.ZoneID, a.Sequence)
-	}
-	// Whoever else moves the zone's pointer waits here.
-	if _, err := One(ctx, t.S, ScanText, `SELECT id FROM zones WHERE id = ?`+t.S.ForUpdate(), p.ZoneID); err != nil {
-		return err
-	}
-	current, err := One(ctx, t.S, ScanNumber[int64], `SELECT sequence FROM pointers WHERE zone_id = ?`, p.ZoneID)
+	current, err := t.beforeMove(ctx, p, a)
 	first := errors.Is(err, store.ErrNotFound)
 	if first {
-		current = -1
+		current.Sequence = -1
 	} else if err != nil {
 		return err
 	}
-	if p.Sequence != current+1 {
-		return fmt.Errorf("moving the pointer at %d to %d: %w", current, p.Sequence, store.ErrChanged)
+	if p.Sequence != current.Sequence+1 {
+		return fmt.Errorf("moving the pointer at %d to %d: %w", current.Sequence, p.Sequence, store.ErrChanged)
 	}
 	if p.VersionID != nil {
 		err := t.exists(ctx, `SELECT count(*) FROM set_versions WHERE id = ? AND zone_id = ? AND policy_set_id = ?
@@ -165,6 +158,44 @@ func (t *Tx) MovePointer(ctx context.Context, p store.Pointer, a store.Activatio
 			return fmt.Errorf("moving the pointer to version %s: %w", *p.VersionID, err)
 		}
 	}
+	return t.writePointer(ctx, p, a, first)
+}
+
+func (t *Tx) RaisePointer(ctx context.Context, p store.Pointer, a store.Activation) error {
+	current, err := t.beforeMove(ctx, p, a)
+	if err != nil {
+		return err
+	}
+	switch {
+	case p.Sequence > store.MaxSequence:
+		return fmt.Errorf("raising the pointer at %d to %d, which is more than %d", current.Sequence, p.Sequence, int64(store.MaxSequence))
+	case p.Sequence <= current.Sequence:
+		return fmt.Errorf("raising the pointer at %d to %d: %w", current.Sequence, p.Sequence, store.ErrChanged)
+	case !p.IssuedAt.After(current.IssuedAt):
+		return fmt.Errorf("raising the pointer that was issued at %v with one of %v: %w", current.IssuedAt, p.IssuedAt, store.ErrChanged)
+	case !sameText(p.PolicySetID, current.PolicySetID), !sameText(p.VersionID, current.VersionID),
+		p.ManifestSHA256 != current.ManifestSHA256, p.BundleSHA256 != current.BundleSHA256, !sameText(a.PreviousVersionID, p.VersionID):
+		return fmt.Errorf("raising the pointer at %d with another version: %w", current.Sequence, store.ErrChanged)
+	}
+	return t.writePointer(ctx, p, a, false)
+}
+
+func sameText(a, b *string) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
+
+// beforeMove reads the pointer that is to move, and makes whoever else moves it
+// wait. A zone without one, or that is not there, is ErrNotFound.
+func (t *Tx) beforeMove(ctx context.Context, p store.Pointer, a store.Activation) (store.Pointer, error) {
+	if a.ZoneID != p.ZoneID || a.Sequence != p.Sequence {
+		return p, fmt.Errorf("moving the pointer of zone %s to %d with the activation of zone %s at %d", p.ZoneID, p.Sequence, a.ZoneID, a.Sequence)
+	}
+	if _, err := One(ctx, t.S, ScanText, `SELECT id FROM zones WHERE id = ?`+t.S.ForUpdate(), p.ZoneID); err != nil {
+		return p, err
+	}
+	return t.Pointer(ctx, p.ZoneID)
+}
+
+// writePointer writes a pointer that may stand, and its activation.
+func (t *Tx) writePointer(ctx context.Context, p store.Pointer, a store.Activation, first bool) (err error) {
 	state := []any{p.Sequence, p.PolicySetID, p.VersionID, p.ManifestSHA256, p.BundleSHA256, p.BundleSize, document(p.Envelope),
 		Micros(p.IssuedAt), Micros(p.ExpiresAt), Micros(p.Since), p.ActivatedBy, p.Reason, p.ZoneID}
 	if first {

@@ -37,15 +37,7 @@ func (e *events) Append(ctx context.Context, b store.EventBatch) (store.AppendRe
 	if b.First > math.MaxInt64-uint64(len(b.Events)) {
 		return store.AppendResult{}, fmt.Errorf("storing a batch of daemon %s: there is no offset %d", b.DaemonID, b.First)
 	}
-	var result store.AppendResult
-	err := e.db.write(ctx, func(t *session) error {
-		s, err := openStream(ctx, t, b)
-		if err != nil {
-			return err
-		}
-		result, err = appendBatch(ctx, t, s, b)
-		return err
-	})
+	result, err := e.appender.Append(ctx, b)
 	if err != nil {
 		return store.AppendResult{}, fmt.Errorf("storing a batch of daemon %s: %w", b.DaemonID, err)
 	}
@@ -55,13 +47,45 @@ func (e *events) Append(ctx context.Context, b store.EventBatch) (store.AppendRe
 	return result, nil
 }
 
-// openStream finds the batch's stream, or begins it.
+// appendTogether stores batches in one transaction.
+func (e *events) appendTogether(ctx context.Context, batches []store.EventBatch) ([]relational.Appended, error) {
+	out := make([]relational.Appended, len(batches))
+	err := e.db.write(ctx, func(t *session) error {
+		for i, b := range batches {
+			s, err := openStream(ctx, t, b)
+			if errors.Is(err, store.ErrChain) {
+				out[i].Err = err
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if out[i].Result, err = appendBatch(ctx, t, s, b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// openStream finds the batch's stream, or begins it. ErrChain where the batch
+// does not continue it: nothing was written then.
 func openStream(ctx context.Context, t *session, b store.EventBatch) (stream, error) {
 	s, err := relational.One(ctx, t, scanStream, streamQuery, b.DaemonID, b.Epoch)
-	if !errors.Is(err, store.ErrNotFound) {
+	begun := err == nil
+	if errors.Is(err, store.ErrNotFound) {
+		s, err = stream{hash: make([]byte, len(b.PrevHash))}, nil
+	}
+	if err != nil {
 		return s, err
 	}
-	s = stream{hash: make([]byte, len(b.PrevHash))}
+	if b.First == s.next && !bytes.Equal(b.PrevHash[:], s.hash) {
+		return s, fmt.Errorf("at offset %d: %w", b.First, store.ErrChain)
+	}
+	if begun {
+		return s, nil
+	}
 	result, err := t.exec(ctx, `INSERT INTO streams (daemon_id, epoch, next_offset, hash) VALUES (?, ?, 0, ?)`, b.DaemonID, b.Epoch, s.hash)
 	if err != nil {
 		return s, err
@@ -72,9 +96,6 @@ func openStream(ctx context.Context, t *session, b store.EventBatch) (stream, er
 
 func appendBatch(ctx context.Context, t *session, s stream, b store.EventBatch) (store.AppendResult, error) {
 	result := store.AppendResult{NextOffset: max(s.next, b.First+uint64(len(b.Events)))}
-	if b.First == s.next && !bytes.Equal(b.PrevHash[:], s.hash) {
-		return result, fmt.Errorf("at offset %d: %w", b.First, store.ErrChain)
-	}
 	if result.NextOffset == s.next {
 		result.Duplicate = len(b.Events)
 		return result, nil

@@ -32,7 +32,7 @@ func TestCheckFinds(t *testing.T) {
 		"bundle removed":        {"control.db", "bundles_kept", "DELETE FROM bundles", "foreign_key_check: set_versions"},
 		"audit entry changed":   {"control.db", "admin_events_fixed", "UPDATE admin_events SET actor_id = 'other' WHERE chain_seq = 1", "entry 1 does not have its hash"},
 		"audit entry removed":   {"control.db", "admin_events_kept", "DELETE FROM admin_events WHERE chain_seq = 1", "entries 1 to 1 are missing"},
-		"activation removed":    {"control.db", "activations_kept", "DELETE FROM activations WHERE id = 'a1'", "has 1 activations up to sequence 1"},
+		"activation removed":    {"control.db", "activations_kept", "DELETE FROM activations WHERE id = 'a1'", "zone z1 has no activations from sequence 0 to 0"},
 		"newest one removed":    {"control.db", "activations_kept", "DELETE FROM activations WHERE id = 'b1'", "its newest activation is another"},
 		"pointer back":          {"control.db", "pointers_forward", "UPDATE pointers SET sequence = 0, version_id = NULL WHERE zone_id = 'z1'", "its newest activation is another"},
 		"pointer removed":       {"control.db", "pointers_kept", "DELETE FROM pointers WHERE zone_id = 'z1'", "zone z1 has activations and no pointer"},

@@ -11,8 +11,9 @@ import (
 
 // events is the audit half: events.db.
 type events struct {
-	db    *database
-	added *relational.Signal
+	db       *database
+	added    *relational.Signal
+	appender *relational.Appender
 }
 
 // Added tells that events were stored.

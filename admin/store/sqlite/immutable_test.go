@@ -186,6 +186,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"UPDATE pointers SET sequence = sequence - 1", store.ErrImmutable},
 		{"UPDATE pointers SET sequence = sequence + 2", store.ErrImmutable},
+		{"UPDATE pointers SET sequence = sequence + 2, version_id = NULL, policy_set_id = NULL, issued_at = issued_at + 1", store.ErrImmutable},
+		{"UPDATE pointers SET sequence = 4503599627370497, issued_at = issued_at + 1", store.ErrImmutable},
 		{"UPDATE pointers SET sequence = 0", store.ErrImmutable},
 		{"UPDATE pointers SET version_id = NULL", store.ErrImmutable},
 		{"UPDATE pointers SET envelope = 'forged'", store.ErrImmutable},

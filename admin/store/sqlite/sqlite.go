@@ -79,6 +79,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 		events:  &events{db: eventsDB, added: relational.NewSignal()},
 		changes: relational.NewSignal(),
 	}
+	s.events.appender = relational.NewAppender(1, s.events.appendTogether) // the file has one writer
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	for _, w := range []*watch{

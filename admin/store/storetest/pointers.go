@@ -3,6 +3,7 @@ package storetest
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -153,6 +154,69 @@ func resigned(f *fixture) {
 	f.same(len(read(f, func(r store.Reader) ([]store.Activation, error) {
 		return r.Activations(f.ctx, p.zone, 0, store.Cursor{})
 	})), 2)
+}
+
+func raised(f *fixture) {
+	p := f.published("zone")
+	get := func(r store.Reader) (store.Pointer, error) { return r.Pointer(f.ctx, p.zone) }
+	raise := func(sequence int64, v *store.SetVersion) (store.Pointer, store.Activation) {
+		pointer, activation := move(p.zone, 2, v) // in a time of its own, whatever the sequence
+		pointer.Sequence, activation.Sequence, activation.PreviousVersionID = sequence, sequence, activation.VersionID
+		return pointer, activation
+	}
+	pointer, activation := raise(9, nil)
+	f.refused(store.ErrNotFound, func(tx store.Tx) error { return tx.RaisePointer(f.ctx, pointer, activation) }) // nothing is there yet
+	_, birth := f.moved(p.zone, 0, nil)
+	old, first := f.moved(p.zone, 1, &p.first)
+
+	for name, wrong := range map[string]func(*store.Pointer, *store.Activation){
+		"the same sequence":         func(p *store.Pointer, a *store.Activation) { p.Sequence, a.Sequence = 1, 1 },
+		"a lower sequence":          func(p *store.Pointer, a *store.Activation) { p.Sequence, a.Sequence = 0, 0 },
+		"not issued later":          func(p *store.Pointer, _ *store.Activation) { p.IssuedAt = old.IssuedAt },
+		"another version":           func(q *store.Pointer, _ *store.Activation) { q.VersionID = &p.second.ID },
+		"another bundle":            func(q *store.Pointer, _ *store.Activation) { q.BundleSHA256 = p.second.BundleSHA256 },
+		"no version":                func(p *store.Pointer, _ *store.Activation) { p.PolicySetID, p.VersionID = nil, nil },
+		"another version before it": func(_ *store.Pointer, a *store.Activation) { a.PreviousVersionID = nil },
+	} {
+		pointer, activation := raise(9, &p.first)
+		wrong(&pointer, &activation)
+		if err := f.Update(f.ctx, func(tx store.Tx) error { return tx.RaisePointer(f.ctx, pointer, activation) }); !errors.Is(err, store.ErrChanged) {
+			f.Fatalf("%s: %v", name, err)
+		}
+	}
+	for _, beyond := range []int64{store.MaxSequence + 1, math.MaxInt64} {
+		pointer, activation := raise(beyond, &p.first)
+		if f.Update(f.ctx, func(tx store.Tx) error { return tx.RaisePointer(f.ctx, pointer, activation) }) == nil {
+			f.Fatalf("it was raised to %d", beyond)
+		}
+	}
+	f.same(read(f, get), old)
+
+	drain(f.Changes())
+	pointer, nine := raise(9, &p.first)
+	f.update(func(tx store.Tx) error { return tx.RaisePointer(f.ctx, pointer, nine) })
+	f.arrives(f.Changes())
+	f.same(read(f, get), pointer)
+	f.refused(store.ErrChanged, func(tx store.Tx) error { // it moves on from there, by one step
+		p, a := move(p.zone, 2, &p.second)
+		return tx.MovePointer(f.ctx, p, a)
+	})
+	_, ten := f.moved(p.zone, 10, &p.second)
+	_, eleven := f.moved(p.zone, 11, nil)
+	top, last := raise(store.MaxSequence, nil)
+	top.IssuedAt, last.CreatedAt = start.Add(time.Hour), start.Add(time.Hour)
+	f.update(func(tx store.Tx) error { return tx.RaisePointer(f.ctx, top, last) })
+	beyond, further := move(p.zone, 12, &p.first)
+	beyond.Sequence, further.Sequence, further.CreatedAt = top.Sequence+1, top.Sequence+1, start.Add(2*time.Hour)
+	f.update(func(tx store.Tx) error { return tx.MovePointer(f.ctx, beyond, further) })
+	f.same(read(f, get).Sequence, int64(store.MaxSequence+1))
+	var sequences []int64
+	for _, a := range read(f, func(r store.Reader) ([]store.Activation, error) {
+		return r.Activations(f.ctx, p.zone, 0, store.Cursor{})
+	}) {
+		sequences = append(sequences, a.Sequence)
+	}
+	f.same(sequences, []int64{further.Sequence, last.Sequence, eleven.Sequence, ten.Sequence, nine.Sequence, first.Sequence, birth.Sequence})
 }
 
 func changes(f *fixture) {

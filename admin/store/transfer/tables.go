@@ -52,4 +52,5 @@ var tables = []table{
 const (
 	occurredAtColumn = 16
 	sequenceColumn   = 1
+	issuedAtColumn   = 8
 )

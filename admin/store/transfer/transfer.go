@@ -266,23 +266,24 @@ func (t table) insert(ctx context.Context, s relational.Session, row []any) erro
 }
 
 // movePointer makes a pointer as every pointer is made: at sequence 0, and
-// moved from there one by one. Databases refuse anything else.
+// raised from there. Databases refuse anything else.
 func movePointer(ctx context.Context, s relational.Session, insert string, row []any) error {
 	sequence, ok := row[sequenceColumn].(int64)
-	if !ok {
-		return fmt.Errorf("a sequence is kept as %T", row[sequenceColumn])
+	issued, iok := row[issuedAtColumn].(int64)
+	if !ok || !iok {
+		return fmt.Errorf("a pointer is kept with %T and %T", row[sequenceColumn], row[issuedAtColumn])
+	}
+	if sequence == 0 {
+		_, err := s.Exec(ctx, insert, row...)
+		return err
 	}
 	first := append([]any{}, row...)
-	first[sequenceColumn] = int64(0)
+	first[sequenceColumn], first[issuedAtColumn] = int64(0), issued-1 // what is raised is issued later
 	if _, err := s.Exec(ctx, insert, first...); err != nil {
 		return err
 	}
-	for range sequence {
-		if _, err := s.Exec(ctx, `UPDATE pointers SET sequence = sequence + 1 WHERE zone_id = ?`, row[0]); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := s.Exec(ctx, `UPDATE pointers SET sequence = ?, issued_at = ? WHERE zone_id = ?`, sequence, issued, row[0])
+	return err
 }
 
 // scan reads a row of n columns.

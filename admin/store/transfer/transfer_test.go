@@ -93,6 +93,14 @@ func fill(t *testing.T, s store.Store) {
 				_, aerr := tx.AppendAdminEvent(ctx, store.AdminEvent{ID: fmt.Sprint(id("e"), sequence), Payload: json.RawMessage(`{"a":1}`), OccurredAt: start})
 				err = errors.Join(err, aerr)
 			}
+			if n == 1 { // as after a restore
+				const far = 1 << 40
+				err = errors.Join(err, tx.RaisePointer(ctx, store.Pointer{
+					ZoneID: zone, Sequence: far, PolicySetID: &set, VersionID: &version, IssuedAt: start.Add(time.Second), ExpiresAt: start,
+					ManifestSHA256: bundle.SHA256Hex(manifest), BundleSHA256: bundle.SHA256Hex(packed), BundleSize: int64(len(packed)),
+				}, store.Activation{ID: id("c"), ZoneID: zone, Sequence: far, PolicySetID: &set, VersionID: &version, PreviousVersionID: &version,
+					ManifestSHA256: bundle.SHA256Hex(manifest), BundleSHA256: bundle.SHA256Hex(packed)}))
+			}
 			if n == 2 {
 				err = errors.Join(err, tx.ArchivePolicy(ctx, zone, id("p"), start), tx.ArchiveZone(ctx, zone, start))
 			}
