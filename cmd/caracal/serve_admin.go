@@ -25,6 +25,7 @@ import (
 	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/distribution"
 	_ "github.com/caracalai/caracald/distribution/drivers" // the stores of --bundle-store and --bundle-source
+	"github.com/caracalai/caracald/internal/health"
 	"github.com/caracalai/caracald/settings"
 	"github.com/caracalai/caracald/telemetry"
 )
@@ -45,6 +46,7 @@ the YAML file given by --config, in this order of precedence.`,
 	}
 	loader := settings.Bind(cmd.Flags(), "CARACAL_ADMIN", settings.DefaultAdmin())
 	printOnly := cmd.Flags().Bool("print-config", false, "print the settings and where each is from, and end")
+	check := health.Bind(cmd.Flags())
 	cmd.AddCommand(newCopyCommand(a))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		loaded, err := loader.Load()
@@ -53,6 +55,9 @@ the YAML file given by --config, in this order of precedence.`,
 		}
 		if *printOnly {
 			return loaded.Print(cmd.OutOrStdout())
+		}
+		if check.Wanted() {
+			return check.Ask(cmd.Context(), health.Server{Addr: loaded.Settings.Addr, TLS: loaded.Settings.TLSCert != ""}, cmd.OutOrStdout())
 		}
 		log, err := telemetry.NewLogger(cmd.ErrOrStderr(), loaded.Settings.LogLevel, loaded.Settings.LogFormat)
 		if err != nil {
