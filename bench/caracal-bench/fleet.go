@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,8 @@ const (
 // which does nothing else; what the kernel keeps for each connection is not among them.
 type fleetResult struct {
 	Watchers int `json:"watchers"`
+	// Protocol is what the watchers speak.
+	Protocol string `json:"protocol"`
 	// BytesPerWatcher is by how much the resident memory grew for each waiting
 	// watcher, after a garbage collection; Heap and Stack are parts of it, Peak is
 	// what it grew by at most in the whole run, with all that was answered.
@@ -40,7 +43,7 @@ type fleetResult struct {
 	HeapBytesPerWatcher  int64 `json:"heap_bytes_per_watcher"`
 	StackBytesPerWatcher int64 `json:"stack_bytes_per_watcher"`
 	PeakBytesPerWatcher  int64 `json:"peak_bytes_per_watcher"`
-	// ConnectedMS is how long it took until all were connected and waited.
+	// ConnectedMS is how long it took until all were connected, with the handshakes of TLS, and waited.
 	ConnectedMS float64 `json:"connected_ms"`
 	// LastNotifiedMS is from before the activation's call until the last watcher
 	// had its answer: the worst of the rounds. LastFetchedMS is until the last had
@@ -81,6 +84,11 @@ func runFleet(ctx context.Context, o options, out, log io.Writer) (err error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	f := &watching{log: log, size: o.fleetSize, result: fleetResult{Watchers: o.fleetSize}, admin: server.Admin{Dir: filepath.Join(dir, "admin"), Batches: server.BatchesStored}}
+	if o.fleetTLS {
+		if f.admin.TLS, err = server.NewCertificate(); err != nil {
+			return err
+		}
+	}
 	if err := f.measure(ctx); err != nil {
 		return err
 	}
@@ -95,13 +103,13 @@ func runFleet(ctx context.Context, o options, out, log io.Writer) (err error) {
 		e.SetIndent("", "  ")
 		return errors.Join(e.Encode(r), missed)
 	}
-	_, err = fmt.Fprintf(out, `%d watchers of one control plane
+	_, err = fmt.Fprintf(out, `%d watchers of one control plane, over %s
   memory of each            %d bytes (heap %d, stacks %d; at the peak %d)
   all connected in          %.0f ms
   the last one told after   %.0f ms, and with the bundle after %.0f ms (told to spread over %.0f ms, %d fetches at once)
   all back after a kill in  %.0f ms
   missed changes            %d
-`, r.Watchers, r.BytesPerWatcher, r.HeapBytesPerWatcher, r.StackBytesPerWatcher, r.PeakBytesPerWatcher, r.ConnectedMS, r.LastNotifiedMS, r.LastFetchedMS,
+`, r.Watchers, r.Protocol, r.BytesPerWatcher, r.HeapBytesPerWatcher, r.StackBytesPerWatcher, r.PeakBytesPerWatcher, r.ConnectedMS, r.LastNotifiedMS, r.LastFetchedMS,
 		r.SpreadMS, r.PeakFetches, r.ReconnectedMS, r.Missed)
 	return errors.Join(err, missed)
 }
@@ -139,12 +147,19 @@ func (f *watching) measure(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	f.admin.Addr = f.control.Ready.Addr
+	f.admin.Addr, f.admin.TLSAddr = f.control.Ready.Addr, f.control.Ready.TLSAddr
 	trust, err := bundle.LoadTrust(f.control.Ready.Trust)
 	if err != nil {
 		return err
 	}
-	f.crowd = newCrowd(f.control.Ready.Addr, f.control.Daemon, f.zone.ID, trust)
+	addr, secure := f.control.Ready.Addr, (*tls.Config)(nil)
+	if f.admin.TLS != nil {
+		addr = f.control.Ready.TLSAddr
+		if secure, err = f.admin.TLS.Client(); err != nil {
+			return err
+		}
+	}
+	f.crowd = newCrowd(addr, secure, f.control.Daemon, f.zone.ID, trust)
 	if err := waiting(ctx, f.control, 0); err != nil { // its metrics were read once, and all that needs is there
 		return err
 	}
@@ -190,6 +205,9 @@ func (f *watching) measure(ctx context.Context) (err error) {
 	}
 	f.result.PeakFetches, f.result.SpreadMS = int(f.crowd.peak.Load()), float64(f.crowd.spread.Load())
 	f.result.Failed = f.crowd.failed.Load()
+	if spoken := f.crowd.protocol.Load(); spoken != nil {
+		f.result.Protocol = *spoken
+	}
 	return nil
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/caracalai/caracald/distribution"
 	_ "github.com/caracalai/caracald/distribution/drivers" // the stores of --bundle-store and --bundle-source
 	"github.com/caracalai/caracald/internal/health"
+	"github.com/caracalai/caracald/internal/serving"
 	"github.com/caracalai/caracald/settings"
 	"github.com/caracalai/caracald/telemetry"
 )
@@ -156,15 +157,10 @@ func serve(ctx context.Context, server interface {
 	// Long polls and tails end with the base context, so that a stop needs not wait for them.
 	base, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
-	h := &http.Server{
-		Handler:           server.Handler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return base },
-	}
+	h := serving.New(server.Handler())
+	h.BaseContext = func(net.Listener) context.Context { return base }
 	if secure != nil {
-		listener = tls.NewListener(listener, secure)
+		listener = serving.Secure(listener, secure)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Run(ctx) })
@@ -235,7 +231,7 @@ func adminTLS(loaded *settings.Loaded[settings.Admin]) (*tls.Config, error) {
 	if err != nil {
 		return nil, loaded.Invalid("tls-cert", err)
 	}
-	secure := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	secure := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	if set.ClientCA != "" {
 		pem, err := os.ReadFile(set.ClientCA)
 		if err != nil {

@@ -91,7 +91,7 @@ func serveMirror(ctx context.Context, loaded *settings.Loaded[settings.Mirror], 
 		if err != nil {
 			return loaded.Invalid("tls-cert", err)
 		}
-		secure = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+		secure = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	}
 	for _, text := range set.BundleSources {
 		source, err := distribution.Open(ctx, text)
