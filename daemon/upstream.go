@@ -92,7 +92,8 @@ func (u *upstream) exchange(ctx context.Context, method, path, contentType strin
 	url := u.urls[int(at)%len(u.urls)]
 	defer func() {
 		var r *refusal
-		if err != nil && !errors.Is(ctx.Err(), context.Canceled) && (!errors.As(err, &r) || r.status >= 500) {
+		// One that does not take who this is says nothing of the next: a mirror takes no client certificates.
+		if err != nil && !errors.Is(ctx.Err(), context.Canceled) && (!errors.As(err, &r) || r.status >= 500 || r.status == http.StatusUnauthorized) {
 			u.next.CompareAndSwap(at, at+1)
 		}
 	}()
