@@ -44,8 +44,9 @@ type crowd struct {
 	// dials bounds connections that are being made at once.
 	dials chan struct{}
 
-	// down is set while the control plane may be away.
+	// down is set while the control plane may be away; broken counts what fails then.
 	down           atomic.Bool
+	broken         atomic.Int64
 	failed         atomic.Int64
 	protocol       atomic.Pointer[string] // what was spoken, once it was
 	spread         atomic.Int64           // the most that was told, in milliseconds
@@ -80,8 +81,8 @@ func (c *crowd) note(what map[int64]tally, sequence int64) {
 
 // await waits until so many were told of a sequence and fetched its bundle, or
 // patience ends.
-func (c *crowd) await(ctx context.Context, sequence int64, count int) (told, fetched tally) {
-	ctx, cancel := context.WithTimeout(ctx, fleetPatience)
+func (c *crowd) await(ctx context.Context, sequence int64, count int, patience time.Duration) (told, fetched tally) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
 		c.mu.Lock()
@@ -104,7 +105,11 @@ func (c *crowd) follow(ctx context.Context, n int) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil && !c.down.Load() {
+		switch {
+		case err == nil:
+		case c.down.Load():
+			c.broken.Add(1)
+		default:
 			c.failed.Add(1)
 		}
 		select {

@@ -24,7 +24,7 @@ const (
 	// fleetPatience bounds how long watchers are waited for; one that was not
 	// told of a change by then missed it.
 	fleetPatience = 45 * time.Second
-	// fleetGathering bounds how long it may take until all wait.
+	// fleetGathering bounds how long it may take until all wait, or are back.
 	fleetGathering = 3 * time.Minute
 	// fleetFiles is how many files either process has open beside the connections.
 	fleetFiles = 200
@@ -241,7 +241,7 @@ func (f *watching) round(ctx context.Context, v server.Version) error {
 	if err != nil {
 		return err
 	}
-	told, fetched := f.crowd.await(ctx, sequence, f.size)
+	told, fetched := f.crowd.await(ctx, sequence, f.size, fleetPatience)
 	f.count(told)
 	f.result.LastNotifiedMS = max(f.result.LastNotifiedMS, milliseconds(told.last.Sub(start)))
 	f.result.LastFetchedMS = max(f.result.LastFetchedMS, milliseconds(fetched.last.Sub(start)))
@@ -270,10 +270,11 @@ func (f *watching) comeBack(ctx context.Context, v server.Version) (err error) {
 	if err != nil {
 		return err
 	}
-	told, fetched := f.crowd.await(ctx, sequence, f.size)
+	told, fetched := f.crowd.await(ctx, sequence, f.size, fleetGathering)
 	f.crowd.down.Store(false)
 	f.count(told)
 	f.result.ReconnectedMS = milliseconds(told.last.Sub(ready))
-	f.say("after a kill: %d told in %v, %d fetched in %v", told.count, told.last.Sub(ready).Round(time.Millisecond), fetched.count, fetched.last.Sub(ready).Round(time.Millisecond))
+	f.say("after a kill: %d told in %v, %d fetched in %v; %d attempts failed", told.count, told.last.Sub(ready).Round(time.Millisecond), fetched.count,
+		fetched.last.Sub(ready).Round(time.Millisecond), f.crowd.broken.Load())
 	return ctx.Err()
 }
