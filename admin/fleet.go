@@ -61,6 +61,9 @@ type knownDaemon struct {
 	seen, stored time.Time
 	// checked is when the owner was last read, for calls that store nothing of the daemon.
 	checked time.Time
+	// zones counts those that are reported, failed are those of them that could not be loaded.
+	zones  int
+	failed map[string]bool
 }
 
 // incoming is a report on its way to the store. A nil report only binds the daemon.
@@ -72,6 +75,8 @@ type incoming struct {
 	status json.RawMessage
 	at     time.Time
 	done   chan error
+	// added counts the zones that were not stored before.
+	added int
 }
 
 const (
@@ -101,15 +106,15 @@ func (f *fleet) flushEvery() time.Duration { return min(fleetFlush, f.timeout/10
 // serves tells whether a daemon says that it can serve; one that says nothing can.
 func serves(s *bundle.DaemonStatus) bool { return s == nil || s.Ready && s.AuditKept }
 
-// report takes a checked report in. It returns when what is new in it is durable,
-// with the revision that the next report can build on, "" for none.
-func (f *fleet) report(ctx context.Context, a actor, r *bundle.ReceiptReport, now time.Time) (revision string, err error) {
+// report takes a checked report in. It returns when what is new in it is durable.
+func (f *fleet) report(ctx context.Context, a actor, r *bundle.ReceiptReport, now time.Time) (taken, error) {
 	in := &incoming{actor: a, daemon: r.DaemonID, report: r, at: now, done: make(chan error, 1)}
+	var err error
 	if in.digest, err = digestOf(r); err != nil {
-		return "", err
+		return taken{}, err
 	}
 	if in.status, err = json.Marshal(r.Status); err != nil {
-		return "", fmt.Errorf("encoding the status of daemon %s: %w", r.DaemonID, err)
+		return taken{}, fmt.Errorf("encoding the status of daemon %s: %w", r.DaemonID, err)
 	}
 	f.mu.Lock()
 	k, ok := f.known[in.daemon]
@@ -117,22 +122,21 @@ func (f *fleet) report(ctx context.Context, a actor, r *bundle.ReceiptReport, no
 	if mine && f.gathers.Load() && k.digest == in.digest && now.Sub(k.seen) < f.timeout/2 {
 		k.seen = now
 		f.known[in.daemon], f.beats[in.daemon] = k, in
-		f.mu.Unlock()
-		return f.revision(in, k.stored), nil
+		defer f.mu.Unlock()
+		return f.taken(in, k), nil
 	}
 	if r.Base != "" && !(mine && k.digest.zones == r.Base) {
 		f.mu.Unlock()
-		return "", errUnknownBase
+		return taken{}, errUnknownBase
 	}
 	delete(f.beats, in.daemon) // what is stored now is newer
 	f.mu.Unlock()
 	if err := f.put(ctx, in); err != nil {
-		return "", err
+		return taken{}, err
 	}
-	if r.Base == "" {
-		k.stored = now
-	}
-	return f.revision(in, k.stored), nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.taken(in, f.known[in.daemon]), nil
 }
 
 // bind makes sure that the actor may speak for a daemon, and that nobody else
@@ -317,11 +321,7 @@ func (f *fleet) storeBatch(ctx context.Context, batch []*incoming) ([]error, err
 			delete(f.known, in.daemon)
 		case outcomes[i] != nil: // what the owner reports is not touched by it
 		case in.report != nil:
-			now := knownDaemon{owner: in.actor.id, digest: in.digest, seen: in.at, stored: in.at, checked: in.at}
-			if in.report.Base != "" {
-				now.stored = k.stored
-			}
-			f.known[in.daemon] = now
+			f.known[in.daemon] = in.after(k)
 		case ok && k.owner == in.actor.id:
 			k.checked = in.at
 			f.known[in.daemon] = k
@@ -372,6 +372,7 @@ func (f *fleet) storeOne(ctx context.Context, tx store.Tx, in *incoming) error {
 // storeReceipts stores the receipts that differ from the stored ones, or that
 // were not stored for long.
 func (f *fleet) storeReceipts(ctx context.Context, tx store.Tx, in *incoming) error {
+	in.added = 0 // a transaction may run again
 	stored, err := storedReceipts(ctx, tx, in)
 	if err != nil {
 		return err
@@ -383,6 +384,9 @@ func (f *fleet) storeReceipts(ctx context.Context, tx store.Tx, in *incoming) er
 			ServingSequence: z.ServingSequence, ServingVersionID: z.ServingVersionID, Since: in.at, ReportedAt: in.at,
 		}
 		old, ok := stored[z.ZoneID]
+		if !ok {
+			in.added++
+		}
 		delete(stored, z.ZoneID)
 		if ok && sameReceipt(old, r) {
 			if in.at.Sub(old.ReportedAt) < restoreAfter*f.timeout/2 {

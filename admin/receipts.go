@@ -48,15 +48,14 @@ func (s *Server) putReceipts(w http.ResponseWriter, c *call) error {
 	if err := s.checkReport(ctx, c.actor, report); err != nil {
 		return err
 	}
-	revision, err := s.fleet.report(ctx, c.actor, report, c.now)
+	took, err := s.fleet.report(ctx, c.actor, report, c.now)
 	if err != nil {
 		return err
 	}
-	for _, r := range report.Zones {
-		s.metrics.received(ctx, r.State)
-	}
-	if revision != "" {
-		w.Header().Set(bundle.RevisionHeader, revision)
+	s.metrics.received(ctx, bundle.ReceiptLoaded, took.loaded)
+	s.metrics.received(ctx, bundle.ReceiptFailed, took.failed)
+	if took.revision != "" {
+		w.Header().Set(bundle.RevisionHeader, took.revision)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

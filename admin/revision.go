@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/caracalai/caracald/admin/store"
 	"github.com/caracalai/caracald/bundle"
@@ -73,14 +72,45 @@ func shortHash(v any) (string, error) {
 	return hex.EncodeToString(sum[:16]), nil
 }
 
-// revision is what a report that was taken in can be built on. It is "" where only
-// some zones were reported, and where all have to be reported again soon, since what
-// is stored of them gets old.
-func (f *fleet) revision(in *incoming, stored time.Time) string {
-	if in.report.Base == "" && !in.report.Complete || in.at.Add(f.timeout).Sub(stored) >= restoreAfter*f.timeout {
-		return ""
+// after is what is known of a daemon once a report is stored, where k was before.
+func (in *incoming) after(k knownDaemon) knownDaemon {
+	now := knownDaemon{owner: in.actor.id, digest: in.digest, seen: in.at, stored: in.at, checked: in.at}
+	if in.report.Base == "" {
+		now.zones = len(in.report.Zones)
+	} else {
+		now.stored, now.zones, now.failed = k.stored, k.zones+in.added, k.failed
 	}
-	return in.digest.zones
+	for _, z := range in.report.Zones {
+		switch {
+		case z.State != bundle.ReceiptFailed:
+			delete(now.failed, z.ZoneID)
+		case now.failed == nil:
+			now.failed = map[string]bool{z.ZoneID: true}
+		default:
+			now.failed[z.ZoneID] = true
+		}
+	}
+	return now
+}
+
+// taken says what came of a report.
+type taken struct {
+	// revision is what the next report can build on, "" for none.
+	revision string
+	// loaded and failed count the zones of the daemon, whether the report names them or not:
+	// alerts look at what daemons say all the time.
+	loaded, failed int
+}
+
+// taken works out what came of a report, where k is known now. The revision is ""
+// where only some zones were reported, and where all have to be reported again soon,
+// since what is stored of them gets old.
+func (f *fleet) taken(in *incoming, k knownDaemon) taken {
+	t := taken{revision: in.digest.zones, failed: len(k.failed), loaded: max(0, k.zones-len(k.failed))}
+	if in.report.Base == "" && !in.report.Complete || in.at.Add(f.timeout).Sub(k.stored) >= restoreAfter*f.timeout {
+		t.revision = ""
+	}
+	return t
 }
 
 // fewZones is up to how many receipts are read one by one rather than all of a daemon's.

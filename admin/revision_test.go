@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
 	"github.com/caracalai/caracald/admin"
 	"github.com/caracalai/caracald/admin/api"
 	"github.com/caracalai/caracald/bundle"
@@ -146,6 +148,56 @@ func TestReplicasShareRevisions(t *testing.T) {
 		t.Errorf("it is at %d", got)
 	}
 	p.built(since(base, loadedReceipt(v, 5)))
+}
+
+// receiptsCounted are the zones that were counted in a state.
+func (p *plane) receiptsCounted(state string) int64 {
+	p.t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := p.reader.Collect(p.t.Context(), &all); err != nil {
+		p.t.Fatal(err)
+	}
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if data, ok := m.Data.(metricdata.Sum[int64]); ok && m.Name == "caracal.admin.receipts" {
+				for _, point := range data.DataPoints {
+					if v, _ := point.Attributes.Value("state"); v.AsString() == state {
+						return point.Value
+					}
+				}
+			}
+		}
+	}
+	return 0
+}
+
+// TestUnchangedFailuresCount: a zone that cannot be loaded is counted with each report
+// of its daemon, though only the first one names it, so that alerts go on.
+func TestUnchangedFailuresCount(t *testing.T) {
+	p := newPlane(t, nil).run()
+	one, two, three := p.publish(p.zone("one"), "set"), p.publish(p.zone("two"), "set"), p.publish(p.zone("three"), "set")
+	counted := int64(0)
+	counts := func(what string, zones int64) {
+		t.Helper()
+		now := p.measured("caracal.admin.receipts")
+		if now-counted != zones {
+			t.Errorf("%s: %d zones were counted, want %d", what, now-counted, zones)
+		}
+		counted = now
+	}
+	base := p.built(whole(loadedReceipt(one, 1), failedReceipt(two, 1, "it does not compile", two, 0)))
+	counts("whole", 2)
+	base = p.built(since(base))
+	counts("nothing changed", 2)
+	base = p.built(since(base, failedReceipt(three, 1, "nor does it", three, 0)))
+	counts("one is new", 3)
+	base = p.built(since(base, loadedReceipt(two, 2), loadedReceipt(three, 2)))
+	counts("they are loaded", 3)
+	p.built(since(base))
+	counts("and stay it", 3)
+	if failed := p.receiptsCounted("failed"); failed != 4 {
+		t.Errorf("%d failures were counted, want 4", failed)
+	}
 }
 
 // TestWholeReportsNowAndThen: what is stored does not get old without a whole report.

@@ -157,7 +157,8 @@ func (c *crowd) handshake(ctx context.Context, n int, config *tls.Config) (net.C
 func (c *crowd) dialNow(ctx context.Context, n int) (net.Conn, error) {
 	d := net.Dialer{Timeout: 10 * time.Second}
 	if runtime.GOOS == "linux" { // where all of 127.0.0.0/8 is loopback
-		d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+n%crowdSources))}
+		// None is the control plane's own address: while that is down, a watcher could take its port.
+		d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+n%crowdSources))}
 	}
 	return d.DialContext(ctx, "tcp", c.addr)
 }
