@@ -27,7 +27,7 @@ func TestFleet(t *testing.T) {
 					t.Errorf("%s is %v (there: %t), want %v", key, got, ok, want)
 				}
 			}
-			for _, key := range []string{"bytes_per_watcher", "last_notified_ms", "last_fetched_ms", "reconnected_ms", "connected_ms", "peak_fetches", "spread_ms"} {
+			for _, key := range []string{"bytes_per_watcher", "last_notified_ms", "last_fetched_ms", "reconnected_ms", "connected_ms", "connected_processor_ms", "reconnected_processor_ms", "peak_fetches", "spread_ms"} {
 				if n, ok := r[key].(float64); !ok || n <= 0 {
 					t.Errorf("%s is %v", key, r[key])
 				}
