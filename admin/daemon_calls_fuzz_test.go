@@ -45,7 +45,8 @@ func FuzzWatch(f *testing.F) {
 func FuzzReceipts(f *testing.F) {
 	f.Add([]byte(`{"daemon_id":"a","name":"n","version":"1","labels":{"k":"v"},"zones":[{"zone_id":"z","state":"failed","sequence":1,"policy_set_version_id":null,"loaded_at":"2026-01-01T00:00:00Z","serving_sequence":-1,"serving_version_id":null}]}`))
 	f.Add([]byte(`{"daemon_id":"a","zones":null}`))
-	fuzzed(f, "/v1/receipts", 204, 400, 404, 413)
+	f.Add([]byte(`{"daemon_id":"a","name":"n","version":"1","zones":[],"base":"b"}`))
+	fuzzed(f, "/v1/receipts", 204, 400, 404, 409, 413)
 }
 
 func FuzzBatches(f *testing.F) {

@@ -3,8 +3,6 @@ package admin
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,7 +28,8 @@ import (
 // What this process believes to be stored is checked as it is written: a
 // heartbeat only counts where the stored daemon has the same owner and digest,
 // so that another control plane's writes are noticed and the report is then
-// stored whole.
+// stored whole. A report that builds on a base (see revision.go) is refused then,
+// and the daemon sends a whole one.
 type fleet struct {
 	store store.Store
 	log   *slog.Logger
@@ -56,11 +55,15 @@ type fleet struct {
 
 // knownDaemon is what is stored of a daemon, as far as this process knows.
 type knownDaemon struct {
-	owner, digest string
+	owner  string
+	digest digest
 	// seen is the newest time that is stored or gathered, stored when all was last stored whole.
 	seen, stored time.Time
 	// checked is when the owner was last read, for calls that store nothing of the daemon.
 	checked time.Time
+	// zones counts those that are reported, failed are those of them that could not be loaded.
+	zones  int
+	failed map[string]bool
 }
 
 // incoming is a report on its way to the store. A nil report only binds the daemon.
@@ -68,10 +71,12 @@ type incoming struct {
 	actor  actor
 	daemon string
 	report *bundle.ReceiptReport
-	digest string
+	digest digest
 	status json.RawMessage
 	at     time.Time
 	done   chan error
+	// added counts the zones that were not stored before.
+	added int
 }
 
 const (
@@ -98,47 +103,40 @@ func newFleet(st store.Store, log *slog.Logger, now func() time.Time, timeout ti
 // flushEvery is the time between two writes of heartbeats.
 func (f *fleet) flushEvery() time.Duration { return min(fleetFlush, f.timeout/10) }
 
-// digestOf stands for all of a report but what changes with every heartbeat.
-func digestOf(r *bundle.ReceiptReport) (string, error) {
-	steady := struct {
-		Name, Version string
-		Labels        map[string]string
-		Zones         []bundle.Receipt
-		Complete      bool
-		Serves, Says  bool
-	}{r.Name, r.Version, r.Labels, r.Zones, r.Complete, serves(r.Status), r.Status != nil}
-	data, err := json.Marshal(steady)
-	if err != nil {
-		return "", fmt.Errorf("hashing the report of daemon %s: %w", r.DaemonID, err)
-	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:16]), nil
-}
-
 // serves tells whether a daemon says that it can serve; one that says nothing can.
 func serves(s *bundle.DaemonStatus) bool { return s == nil || s.Ready && s.AuditKept }
 
 // report takes a checked report in. It returns when what is new in it is durable.
-func (f *fleet) report(ctx context.Context, a actor, r *bundle.ReceiptReport, now time.Time) error {
+func (f *fleet) report(ctx context.Context, a actor, r *bundle.ReceiptReport, now time.Time) (taken, error) {
 	in := &incoming{actor: a, daemon: r.DaemonID, report: r, at: now, done: make(chan error, 1)}
 	var err error
 	if in.digest, err = digestOf(r); err != nil {
-		return err
+		return taken{}, err
 	}
 	if in.status, err = json.Marshal(r.Status); err != nil {
-		return fmt.Errorf("encoding the status of daemon %s: %w", r.DaemonID, err)
+		return taken{}, fmt.Errorf("encoding the status of daemon %s: %w", r.DaemonID, err)
 	}
 	f.mu.Lock()
 	k, ok := f.known[in.daemon]
-	if ok && f.gathers.Load() && k.owner == a.id && k.digest == in.digest && now.Sub(k.seen) < f.timeout/2 && now.Sub(k.stored) < restoreAfter*f.timeout {
+	mine := ok && k.owner == a.id && now.Sub(k.stored) < restoreAfter*f.timeout
+	if mine && f.gathers.Load() && k.digest == in.digest && now.Sub(k.seen) < f.timeout/2 {
 		k.seen = now
 		f.known[in.daemon], f.beats[in.daemon] = k, in
+		defer f.mu.Unlock()
+		return f.taken(in, k), nil
+	}
+	if r.Base != "" && !(mine && k.digest.zones == r.Base) {
 		f.mu.Unlock()
-		return nil
+		return taken{}, errUnknownBase
 	}
 	delete(f.beats, in.daemon) // what is stored now is newer
 	f.mu.Unlock()
-	return f.put(ctx, in)
+	if err := f.put(ctx, in); err != nil {
+		return taken{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.taken(in, f.known[in.daemon]), nil
 }
 
 // bind makes sure that the actor may speak for a daemon, and that nobody else
@@ -241,7 +239,7 @@ func (f *fleet) storeBeats(ctx context.Context, beats map[string]*incoming) (mis
 		for chunk := range slices.Chunk(all, fleetBatch) {
 			seen := make([]store.Seen, len(chunk))
 			for i, in := range chunk {
-				seen[i] = store.Seen{ID: in.daemon, Owner: in.actor.id, Digest: in.digest, At: in.at, Status: in.status}
+				seen[i] = store.Seen{ID: in.daemon, Owner: in.actor.id, Digest: in.digest.String(), At: in.at, Status: in.status}
 			}
 			n, err := tx.SeeDaemons(ctx, seen)
 			if err != nil {
@@ -319,9 +317,11 @@ func (f *fleet) storeBatch(ctx context.Context, batch []*incoming) ([]error, err
 	defer f.mu.Unlock()
 	for i, in := range batch {
 		switch k, ok := f.known[in.daemon]; {
+		case errors.Is(outcomes[i], errUnknownBase): // what was believed is not what is stored
+			delete(f.known, in.daemon)
 		case outcomes[i] != nil: // what the owner reports is not touched by it
 		case in.report != nil:
-			f.known[in.daemon] = knownDaemon{owner: in.actor.id, digest: in.digest, seen: in.at, stored: in.at, checked: in.at}
+			f.known[in.daemon] = in.after(k)
 		case ok && k.owner == in.actor.id:
 			k.checked = in.at
 			f.known[in.daemon] = k
@@ -349,11 +349,14 @@ func (f *fleet) storeOne(ctx context.Context, tx store.Tx, in *incoming) error {
 		d.Owner = in.actor.id
 		return tx.PutDaemon(ctx, d)
 	}
+	if in.report.Base != "" && (unknown || d.RetiredAt != nil || readDigest(d.Digest).zones != in.report.Base) {
+		return errUnknownBase
+	}
 	if !unknown && in.at.Before(d.LastSeenAt) && d.RetiredAt == nil {
 		return nil // another control plane has stored a newer one meanwhile
 	}
 	r := in.report
-	d.Name, d.Version, d.Labels, d.Owner, d.Digest, d.Status, d.LastSeenAt, d.RetiredAt = r.Name, r.Version, r.Labels, in.actor.id, in.digest, in.status, in.at, nil
+	d.Name, d.Version, d.Labels, d.Owner, d.Digest, d.Status, d.LastSeenAt, d.RetiredAt = r.Name, r.Version, r.Labels, in.actor.id, in.digest.String(), in.status, in.at, nil
 	switch {
 	case serves(r.Status):
 		d.FailingSince = nil
@@ -369,13 +372,10 @@ func (f *fleet) storeOne(ctx context.Context, tx store.Tx, in *incoming) error {
 // storeReceipts stores the receipts that differ from the stored ones, or that
 // were not stored for long.
 func (f *fleet) storeReceipts(ctx context.Context, tx store.Tx, in *incoming) error {
-	list, err := tx.Receipts(ctx, []string{in.daemon}, "", 0)
+	in.added = 0 // a transaction may run again
+	stored, err := storedReceipts(ctx, tx, in)
 	if err != nil {
 		return err
-	}
-	stored := make(map[string]store.Receipt, len(list))
-	for _, r := range list {
-		stored[r.ZoneID] = r.Receipt
 	}
 	for _, z := range in.report.Zones {
 		r := store.Receipt{
@@ -384,6 +384,9 @@ func (f *fleet) storeReceipts(ctx context.Context, tx store.Tx, in *incoming) er
 			ServingSequence: z.ServingSequence, ServingVersionID: z.ServingVersionID, Since: in.at, ReportedAt: in.at,
 		}
 		old, ok := stored[z.ZoneID]
+		if !ok {
+			in.added++
+		}
 		delete(stored, z.ZoneID)
 		if ok && sameReceipt(old, r) {
 			if in.at.Sub(old.ReportedAt) < restoreAfter*f.timeout/2 {

@@ -46,7 +46,7 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 	level(&out.tails, "caracal.admin.audit.tails", "{client}", "Clients that follow the audit.")
 	counter(&out.wakes, "caracal.admin.watch.wakes", "{wake}", "Long polls that were woken because a pointer moved.")
 	counter(&out.moves, "caracal.admin.pointer.moves", "{pointer}", "Pointers that were seen to move or to be renewed.")
-	counter(&out.receipts, "caracal.admin.receipts", "{receipt}", "Receipts of daemons that were stored, by state.")
+	counter(&out.receipts, "caracal.admin.receipts", "{receipt}", "Zones of daemons that report, by state; with every report each zone of the daemon counts, whether named or not.")
 	counter(&out.batches, "caracal.admin.audit.batches", "{batch}", "Audit batches that came in, by outcome.")
 	counter(&out.records, "caracal.admin.audit.records", "{record}", "Audit records that were stored.")
 	counter(&out.duplicate, "caracal.admin.audit.duplicates", "{record}", "Audit records that came in again and were skipped.")
@@ -81,8 +81,12 @@ func (m *metrics) moved(ctx context.Context, pointers, wakes int) {
 	m.wakes.Add(ctx, int64(wakes))
 }
 
-func (m *metrics) received(ctx context.Context, state string) {
-	m.receipts.Add(ctx, 1, metric.WithAttributes(attribute.String("state", state)))
+// received counts the zones of a daemon that reports.
+func (m *metrics) received(ctx context.Context, state string, zones int) {
+	if zones == 0 { // a state that no daemon was in is not there
+		return
+	}
+	m.receipts.Add(ctx, int64(zones), metric.WithAttributes(attribute.String("state", state)))
 }
 
 func (m *metrics) batch(ctx context.Context, outcome string) {

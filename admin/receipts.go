@@ -19,6 +19,8 @@ const (
 	maxRate   = 1e9
 	// maxDetail is the most bytes of a failure's reason that are kept.
 	maxDetail = 4096
+	// maxBase is longer than any revision.
+	maxBase = 128
 )
 
 func receiptRoutes() []route {
@@ -29,8 +31,9 @@ func receiptRoutes() []route {
 	}}
 }
 
-// putReceipts takes in what a daemon reports. A report replaces the one before,
-// so repeating it changes nothing. Reports come with every heartbeat and are
+// putReceipts takes in what a daemon reports. A whole report replaces the one before,
+// so repeating it changes nothing; one that builds on a base is refused where the
+// base is not what is stored any more. Reports come with every heartbeat and are
 // nobody's decision, so they are not in the admin audit.
 func (s *Server) putReceipts(w http.ResponseWriter, c *call) error {
 	ctx := c.r.Context()
@@ -45,11 +48,14 @@ func (s *Server) putReceipts(w http.ResponseWriter, c *call) error {
 	if err := s.checkReport(ctx, c.actor, report); err != nil {
 		return err
 	}
-	if err := s.fleet.report(ctx, c.actor, report, c.now); err != nil {
+	took, err := s.fleet.report(ctx, c.actor, report, c.now)
+	if err != nil {
 		return err
 	}
-	for _, r := range report.Zones {
-		s.metrics.received(ctx, r.State)
+	s.metrics.received(ctx, bundle.ReceiptLoaded, took.loaded)
+	s.metrics.received(ctx, bundle.ReceiptFailed, took.failed)
+	if took.revision != "" {
+		w.Header().Set(bundle.RevisionHeader, took.revision)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -71,6 +77,12 @@ func (s *Server) checkReport(ctx context.Context, a actor, report *bundle.Receip
 		if name == "" || len(name) > maxDaemonText || len(value) > maxDaemonText {
 			return invalidBody("/labels", "has a label without a name or longer than %d bytes", maxDaemonText)
 		}
+	}
+	switch {
+	case len(report.Base) > maxBase:
+		return invalidBody("/base", "is longer than %d bytes", maxBase)
+	case report.Base != "" && report.Complete:
+		return invalidBody("/base", "and complete contradict each other")
 	}
 	if err := checkStatus(report.Status); err != nil {
 		return err

@@ -57,15 +57,27 @@ const (
 	ReceiptFailed = "failed"
 )
 
+// RevisionHeader is set in the answer to a report that the next one can build on.
+// Its value names all that is stored of the daemon's zones after the report.
+const RevisionHeader = "Caracal-Receipts-Revision"
+
 // ReceiptReport is the body of POST /v1/receipts: what a daemon has loaded, and
 // how it is. It is sent when something changes and with every heartbeat. The
 // answer is 204.
+//
+// A report is whole, or has a Base. A daemon only sends a Base that was in the
+// answer to its report before, so a control plane that knows none never sees one.
+// A base that cannot be built on is answered 409 report_base_unknown, and a whole
+// report follows.
 type ReceiptReport struct {
 	DaemonID string            `json:"daemon_id"`
 	Name     string            `json:"name"`
 	Version  string            `json:"version"`
 	Labels   map[string]string `json:"labels,omitempty"`
 	Zones    []Receipt         `json:"zones"`
+	// Base, where it is set, is the revision that the answer to the report before
+	// named: Zones has only what differs from it, and all else is as it was.
+	Base string `json:"base,omitempty"`
 	// Complete says that Zones has every zone of the daemon: what it reported for
 	// others before holds no more.
 	Complete bool `json:"complete,omitempty"`

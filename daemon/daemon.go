@@ -64,6 +64,7 @@ type Daemon struct {
 	stopServing context.CancelFunc
 	background  context.Context
 	loads       sync.WaitGroup
+	acked       acknowledged // what the admin side has of the zones; only report touches it
 	reportNow   chan struct{}
 	cleanNow    chan struct{}
 	cleaning    sync.Mutex

@@ -54,8 +54,13 @@ type plane struct {
 	// taken answers that the daemon's id is another's.
 	taken          bool
 	refusedBatches int
-	// unknown, where set, is a zone whose receipts are refused.
-	unknown string
+	// unknown, where set, is a zone whose receipts are refused; attempts are all reports, refused ones too.
+	unknown  string
+	attempts []bundle.ReceiptReport
+	// builds answers what the next report can build on, and refuses it with 409 where it
+	// builds on something else than revision. Otherwise a base is a field that is not known.
+	builds   bool
+	revision string
 }
 
 // authority holds the signing keys and the chain of trust roots.
@@ -250,12 +255,16 @@ func (p *plane) receipt(w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.attempts = append(p.attempts, report)
 	switch {
-	case p.old && (report.Status != nil || report.Complete):
+	case report.Base != "" && !p.builds, p.old && (report.Status != nil || report.Complete):
 		problem(w, http.StatusBadRequest, "invalid_body")
 		return
 	case p.taken:
 		problem(w, http.StatusForbidden, "daemon_taken")
+		return
+	case report.Base != "" && report.Base != p.revision:
+		problem(w, http.StatusConflict, "report_base_unknown")
 		return
 	}
 	for _, z := range report.Zones {
@@ -268,6 +277,10 @@ func (p *plane) receipt(w http.ResponseWriter, r *http.Request) {
 		p.receipts[z.ZoneID] = z
 	}
 	p.report = report
+	if p.builds {
+		p.revision = fmt.Sprint("after ", len(p.attempts))
+		w.Header().Set(bundle.RevisionHeader, p.revision)
+	}
 	p.touch()
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -76,3 +76,18 @@ func TestTLS(t *testing.T) {
 		t.Fatalf("a caller without a certificate was answered %d %s", r.status, r.body)
 	}
 }
+
+// TestNextAddressWhereItIsNotTaken: an address that does not take the daemon for who
+// it is, as a mirror does not where there is only a certificate, is left for the next.
+func TestNextAddressWhereItIsNotTaken(t *testing.T) {
+	p := newPlane(t)
+	p.activate("z1", nil)
+	mirror := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		problem(w, http.StatusUnauthorized, "unauthorized")
+	}))
+	t.Cleanup(mirror.Close)
+	cfg := configOf(t, p)
+	cfg.AdminURLs = append([]string{mirror.URL}, cfg.AdminURLs...)
+	startReady(t, cfg)
+	p.loaded("z1", 0)
+}

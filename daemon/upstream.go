@@ -82,17 +82,24 @@ func (e *networkError) Unwrap() error { return e.err }
 // call makes one call at the address in use; when that fails, the next call
 // goes to the next address. status is 2xx where err is nil.
 func (u *upstream) call(ctx context.Context, method, path, contentType string, body []byte, most int64) (status int, answer []byte, err error) {
+	status, _, answer, err = u.exchange(ctx, method, path, contentType, body, most)
+	return status, answer, err
+}
+
+// exchange is call, with the headers of the answer.
+func (u *upstream) exchange(ctx context.Context, method, path, contentType string, body []byte, most int64) (status int, header http.Header, answer []byte, err error) {
 	at := u.next.Load()
 	url := u.urls[int(at)%len(u.urls)]
 	defer func() {
 		var r *refusal
-		if err != nil && !errors.Is(ctx.Err(), context.Canceled) && (!errors.As(err, &r) || r.status >= 500) {
+		// One that does not take who this is says nothing of the next: a mirror takes no client certificates.
+		if err != nil && !errors.Is(ctx.Err(), context.Canceled) && (!errors.As(err, &r) || r.status >= 500 || r.status == http.StatusUnauthorized) {
 			u.next.CompareAndSwap(at, at+1)
 		}
 	}()
 	req, err := http.NewRequestWithContext(ctx, method, url+path, bytes.NewReader(body))
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	if u.token != "" {
 		req.Header.Set("Authorization", "Bearer "+u.token)
@@ -102,24 +109,24 @@ func (u *upstream) call(ctx context.Context, method, path, contentType string, b
 	}
 	resp, err := u.client.Do(req)
 	if err != nil {
-		return 0, nil, &networkError{err}
+		return 0, nil, nil, &networkError{err}
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err = io.ReadAll(io.LimitReader(resp.Body, most+1))
 	if err != nil {
-		return 0, nil, &networkError{fmt.Errorf("%s %s: %w", method, url+path, err)}
+		return 0, nil, nil, &networkError{fmt.Errorf("%s %s: %w", method, url+path, err)}
 	}
 	if int64(len(answer)) > most {
-		return 0, nil, fmt.Errorf("%s %s: %w: it has more than %d bytes", method, url+path, errTooLong, most)
+		return 0, nil, nil, fmt.Errorf("%s %s: %w: it has more than %d bytes", method, url+path, errTooLong, most)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		r := &refusal{status: resp.StatusCode}
 		if json.Unmarshal(answer, r) != nil {
 			r.Description = http.StatusText(resp.StatusCode)
 		}
-		return 0, nil, fmt.Errorf("%s %s: %w", method, url+path, r)
+		return 0, nil, nil, fmt.Errorf("%s %s: %w", method, url+path, r)
 	}
-	return resp.StatusCode, answer, nil
+	return resp.StatusCode, resp.Header, answer, nil
 }
 
 // rotate turns to the next address: the one in use answers, but not well.

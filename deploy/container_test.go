@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
@@ -53,6 +55,7 @@ func TestContainerfile(t *testing.T) {
 			t.Fatalf("%s is made from %s, and base from %s", name, image.BaseName, named["base"].BaseName)
 		}
 		var user, entry string
+		var health *instructions.HealthCheckCommand
 		labels := map[string]string{}
 		for _, c := range append(slices.Clone(named["base"].Commands), image.Commands...) {
 			switch c := c.(type) {
@@ -63,6 +66,8 @@ func TestContainerfile(t *testing.T) {
 				if c.PrependShell {
 					t.Errorf("%s is started by a shell, and has none", name)
 				}
+			case *instructions.HealthCheckCommand:
+				health = c
 			case *instructions.LabelCommand:
 				for _, l := range c.Labels {
 					labels[l.Key] = l.Value
@@ -77,6 +82,7 @@ func TestContainerfile(t *testing.T) {
 		if entry != "/usr/bin/"+name {
 			t.Errorf("%s starts %q", name, entry)
 		}
+		checkHealth(t, name, health)
 		for _, label := range []string{"title", "description", "source", "licenses", "version", "revision"} {
 			if labels["org.opencontainers.image."+label] == "" {
 				t.Errorf("%s has no label %s", name, label)
@@ -90,6 +96,31 @@ func TestContainerfile(t *testing.T) {
 	if version := regexp.MustCompile(`golang:(\d+\.\d+)`).FindStringSubmatch(read(t, containerfile)); version == nil ||
 		!strings.Contains(read(t, "../go.mod"), "\ngo "+version[1]+".") {
 		t.Errorf("the compiler is %v, which go.mod does not ask for", version)
+	}
+}
+
+// checkHealth runs the check of an image where nothing listens: it is one that the
+// image can run, without a shell, and that fails for no other reason.
+func checkHealth(t *testing.T, name string, command *instructions.HealthCheckCommand) {
+	t.Helper()
+	if command == nil {
+		t.Errorf("%s has no health check", name)
+		return
+	}
+	health := command.Health
+	if len(health.Test) < 3 || health.Test[0] != "CMD" || health.Test[1] != "/usr/bin/"+name {
+		t.Errorf("the health check of %s is %+v", name, health)
+		return
+	}
+	cmd := exec.Command(binary(t, name), health.Test[2:]...)
+	// Port 1 of this address of loopback is nobody's.
+	cmd.Env = []string{"CARACALD_DECIDE_ADDR=127.77.77.77:1", "CARACAL_ADMIN_ADMIN_ADDR=127.77.77.77:1"}
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "not well") {
+		t.Errorf("%v says %q (%v)", health.Test, out, err)
+	}
+	if health.Timeout < 6*time.Second {
+		t.Errorf("%s has %v to answer, and takes 5 s by itself", name, health.Timeout)
 	}
 }
 

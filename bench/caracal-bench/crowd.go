@@ -3,17 +3,17 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/valyala/fasthttp"
 
 	"github.com/caracalai/caracald/bundle"
 )
@@ -28,18 +28,29 @@ const (
 	crowdSources = 4
 )
 
+// line is a watcher's connection to the control plane.
+type line interface {
+	// call makes one call; an error means that the line is broken.
+	call(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error)
+	close()
+}
+
 // crowd are watchers of one zone.
 type crowd struct {
 	addr, token, zone string
-	trust             *bundle.Trust
+	// secure is nil for HTTP/1.1 in the clear.
+	secure *tls.Config
+	trust  *bundle.Trust
 	// dials bounds connections that are being made at once.
 	dials chan struct{}
 
-	// down is set while the control plane may be away.
+	// down is set while the control plane may be away; broken counts what fails then.
 	down           atomic.Bool
+	broken         atomic.Int64
 	failed         atomic.Int64
-	spread         atomic.Int64 // the most that was told, in milliseconds
-	fetching, peak atomic.Int64 // fetches under way, and the most there were
+	protocol       atomic.Pointer[string] // what was spoken, once it was
+	spread         atomic.Int64           // the most that was told, in milliseconds
+	fetching, peak atomic.Int64           // fetches under way, and the most there were
 
 	mu            sync.Mutex
 	changed       *sync.Cond
@@ -53,8 +64,8 @@ type tally struct {
 	last  time.Time
 }
 
-func newCrowd(addr, token, zone string, trust *bundle.Trust) *crowd {
-	c := &crowd{addr: addr, token: token, zone: zone, trust: trust, bundles: map[int64]string{}, dials: make(chan struct{}, 4*watchDials), told: map[int64]tally{}, fetched: map[int64]tally{}}
+func newCrowd(addr string, secure *tls.Config, token, zone string, trust *bundle.Trust) *crowd {
+	c := &crowd{addr: addr, secure: secure, token: token, zone: zone, trust: trust, bundles: map[int64]string{}, dials: make(chan struct{}, 4*watchDials), told: map[int64]tally{}, fetched: map[int64]tally{}}
 	c.changed = sync.NewCond(&c.mu)
 	return c
 }
@@ -70,8 +81,8 @@ func (c *crowd) note(what map[int64]tally, sequence int64) {
 
 // await waits until so many were told of a sequence and fetched its bundle, or
 // patience ends.
-func (c *crowd) await(ctx context.Context, sequence int64, count int) (told, fetched tally) {
-	ctx, cancel := context.WithTimeout(ctx, fleetPatience)
+func (c *crowd) await(ctx context.Context, sequence int64, count int, patience time.Duration) (told, fetched tally) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
 		c.mu.Lock()
@@ -94,7 +105,11 @@ func (c *crowd) follow(ctx context.Context, n int) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil && !c.down.Load() {
+		switch {
+		case err == nil:
+		case c.down.Load():
+			c.broken.Add(1)
+		default:
 			c.failed.Add(1)
 		}
 		select {
@@ -113,24 +128,63 @@ func (c *crowd) dial(ctx context.Context, n int) (net.Conn, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	return c.dialNow(ctx, n)
+}
+
+// handshake connects and shakes hands.
+func (c *crowd) handshake(ctx context.Context, n int, config *tls.Config) (net.Conn, error) {
+	select {
+	case c.dials <- struct{}{}:
+		defer func() { <-c.dials }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	raw, err := c.dialNow(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(raw, config)
+	// A daemon's patience.
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (c *crowd) dialNow(ctx context.Context, n int) (net.Conn, error) {
 	d := net.Dialer{Timeout: 10 * time.Second}
 	if runtime.GOOS == "linux" { // where all of 127.0.0.0/8 is loopback
-		d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+n%crowdSources))}
+		// None is the control plane's own address: while that is down, a watcher could take its port.
+		d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+n%crowdSources))}
 	}
 	return d.DialContext(ctx, "tcp", c.addr)
 }
 
-// connection polls and fetches on one connection until that breaks.
-func (c *crowd) connection(ctx context.Context, n int, sequence *int64, works func()) error {
+// open makes a watcher's line.
+func (c *crowd) open(ctx context.Context, n int) (line, error) {
+	if c.secure != nil {
+		return newSecureLine(c, n), nil
+	}
 	conn, err := c.dial(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return &clearLine{crowd: c, conn: conn, in: bufio.NewReaderSize(conn, 1024)}, nil
+}
+
+// connection polls and fetches on one line until that breaks.
+func (c *crowd) connection(ctx context.Context, n int, sequence *int64, works func()) error {
+	conn, err := c.open(ctx, n)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	in := bufio.NewReaderSize(conn, 1024)
+	defer conn.close()
+	defer context.AfterFunc(ctx, conn.close)()
 	for {
-		told, err := c.poll(conn, in, sequence)
+		told, err := c.poll(ctx, conn, sequence)
 		if err != nil {
 			return err
 		}
@@ -147,7 +201,7 @@ func (c *crowd) connection(ctx context.Context, n int, sequence *int64, works fu
 				case <-time.After(rand.N(told.spread)):
 				}
 			}
-			if err := c.fetch(conn, in, hash); err != nil {
+			if err := c.fetch(ctx, conn, hash); err != nil {
 				return err
 			}
 			c.note(c.fetched, *sequence)
@@ -162,7 +216,7 @@ type news struct {
 }
 
 // poll makes one long poll; nil is that nothing is newer.
-func (c *crowd) poll(conn net.Conn, in *bufio.Reader, sequence *int64) (*news, error) {
+func (c *crowd) poll(ctx context.Context, conn line, sequence *int64) (*news, error) {
 	zones, err := bundle.SomeZones(map[string]int64{c.zone: *sequence})
 	if err != nil {
 		return nil, err
@@ -171,12 +225,12 @@ func (c *crowd) poll(conn net.Conn, in *bufio.Reader, sequence *int64) (*news, e
 	if err != nil {
 		return nil, err
 	}
-	status, data, err := c.call(conn, in, fmt.Sprintf("POST /v1/pointers/watch HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", len(body)), body)
-	if err != nil || status == fasthttp.StatusNoContent {
+	status, data, err := conn.call(ctx, http.MethodPost, "/v1/pointers/watch", body)
+	if err != nil || status == http.StatusNoContent {
 		return nil, err
 	}
 	var answer bundle.WatchResponse
-	if status != fasthttp.StatusOK {
+	if status != http.StatusOK {
 		return nil, fmt.Errorf("a watcher had status %d: %.200s", status, data)
 	}
 	if err := json.Unmarshal(data, &answer); err != nil {
@@ -213,33 +267,17 @@ func (c *crowd) bundleOf(p bundle.SignedPointer) (string, error) {
 }
 
 // fetch gets a bundle and checks its hash.
-func (c *crowd) fetch(conn net.Conn, in *bufio.Reader, hash string) error {
+func (c *crowd) fetch(ctx context.Context, conn line, hash string) error {
 	now := c.fetching.Add(1)
 	defer c.fetching.Add(-1)
 	for most := c.peak.Load(); now > most && !c.peak.CompareAndSwap(most, now); most = c.peak.Load() {
 	}
-	status, data, err := c.call(conn, in, "GET /v1/bundles/"+hash+" HTTP/1.1\r\n", nil)
+	status, data, err := conn.call(ctx, http.MethodGet, "/v1/bundles/"+hash, nil)
 	if err != nil {
 		return err
 	}
-	if status != fasthttp.StatusOK || bundle.SHA256Hex(data) != hash {
+	if status != http.StatusOK || bundle.SHA256Hex(data) != hash {
 		return fmt.Errorf("a bundle is answered %d with %d bytes", status, len(data))
 	}
 	return nil
-}
-
-func (c *crowd) call(conn net.Conn, in *bufio.Reader, head string, body []byte) (status int, answer []byte, err error) {
-	if err := conn.SetDeadline(time.Now().Add(watchWait*time.Second + fleetPatience)); err != nil {
-		return 0, nil, err
-	}
-	request := fmt.Appendf(nil, "%sHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n%s", head, c.token, body)
-	if _, err := conn.Write(request); err != nil {
-		return 0, nil, err
-	}
-	resp := fasthttp.AcquireResponse()
-	defer fasthttp.ReleaseResponse(resp)
-	if err := resp.Read(in); err != nil {
-		return 0, nil, err
-	}
-	return resp.StatusCode(), append([]byte(nil), resp.Body()...), nil
 }

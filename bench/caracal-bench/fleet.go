@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ const (
 	// fleetPatience bounds how long watchers are waited for; one that was not
 	// told of a change by then missed it.
 	fleetPatience = 45 * time.Second
-	// fleetGathering bounds how long it may take until all wait.
+	// fleetGathering bounds how long it may take until all wait, or are back.
 	fleetGathering = 3 * time.Minute
 	// fleetFiles is how many files either process has open beside the connections.
 	fleetFiles = 200
@@ -33,6 +34,8 @@ const (
 // which does nothing else; what the kernel keeps for each connection is not among them.
 type fleetResult struct {
 	Watchers int `json:"watchers"`
+	// Protocol is what the watchers speak.
+	Protocol string `json:"protocol"`
 	// BytesPerWatcher is by how much the resident memory grew for each waiting
 	// watcher, after a garbage collection; Heap and Stack are parts of it, Peak is
 	// what it grew by at most in the whole run, with all that was answered.
@@ -40,8 +43,11 @@ type fleetResult struct {
 	HeapBytesPerWatcher  int64 `json:"heap_bytes_per_watcher"`
 	StackBytesPerWatcher int64 `json:"stack_bytes_per_watcher"`
 	PeakBytesPerWatcher  int64 `json:"peak_bytes_per_watcher"`
-	// ConnectedMS is how long it took until all were connected and waited.
+	// ConnectedMS is how long it took until all were connected, with the handshakes of TLS, and waited.
 	ConnectedMS float64 `json:"connected_ms"`
+	// ConnectedProcessorMS is the processor time that the control plane took for that, which
+	// a busy machine does not make longer as it does the rest.
+	ConnectedProcessorMS float64 `json:"connected_processor_ms"`
 	// LastNotifiedMS is from before the activation's call until the last watcher
 	// had its answer: the worst of the rounds. LastFetchedMS is until the last had
 	// the bundle too.
@@ -54,6 +60,8 @@ type fleetResult struct {
 	// ReconnectedMS is from when the control plane, killed and started again, was
 	// ready until the last watcher was told of what was activated meanwhile.
 	ReconnectedMS float64 `json:"reconnected_ms"`
+	// ReconnectedProcessorMS is what the control plane took for that, its start and the bundles included.
+	ReconnectedProcessorMS float64 `json:"reconnected_processor_ms"`
 	// Missed is how many times a watcher was not told of a change.
 	Missed int `json:"missed"`
 	// Failed counts polls and fetches that failed while the control plane was up.
@@ -81,6 +89,11 @@ func runFleet(ctx context.Context, o options, out, log io.Writer) (err error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	f := &watching{log: log, size: o.fleetSize, result: fleetResult{Watchers: o.fleetSize}, admin: server.Admin{Dir: filepath.Join(dir, "admin"), Batches: server.BatchesStored}}
+	if o.fleetTLS {
+		if f.admin.TLS, err = server.NewCertificate(); err != nil {
+			return err
+		}
+	}
 	if err := f.measure(ctx); err != nil {
 		return err
 	}
@@ -95,14 +108,14 @@ func runFleet(ctx context.Context, o options, out, log io.Writer) (err error) {
 		e.SetIndent("", "  ")
 		return errors.Join(e.Encode(r), missed)
 	}
-	_, err = fmt.Fprintf(out, `%d watchers of one control plane
+	_, err = fmt.Fprintf(out, `%d watchers of one control plane, over %s
   memory of each            %d bytes (heap %d, stacks %d; at the peak %d)
-  all connected in          %.0f ms
+  all connected in          %.0f ms (%.0f ms of the control plane's processor time)
   the last one told after   %.0f ms, and with the bundle after %.0f ms (told to spread over %.0f ms, %d fetches at once)
-  all back after a kill in  %.0f ms
+  all back after a kill in  %.0f ms (%.0f ms of it)
   missed changes            %d
-`, r.Watchers, r.BytesPerWatcher, r.HeapBytesPerWatcher, r.StackBytesPerWatcher, r.PeakBytesPerWatcher, r.ConnectedMS, r.LastNotifiedMS, r.LastFetchedMS,
-		r.SpreadMS, r.PeakFetches, r.ReconnectedMS, r.Missed)
+`, r.Watchers, r.Protocol, r.BytesPerWatcher, r.HeapBytesPerWatcher, r.StackBytesPerWatcher, r.PeakBytesPerWatcher, r.ConnectedMS, r.ConnectedProcessorMS, r.LastNotifiedMS, r.LastFetchedMS,
+		r.SpreadMS, r.PeakFetches, r.ReconnectedMS, r.ReconnectedProcessorMS, r.Missed)
 	return errors.Join(err, missed)
 }
 
@@ -139,12 +152,19 @@ func (f *watching) measure(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	f.admin.Addr = f.control.Ready.Addr
+	f.admin.Addr, f.admin.TLSAddr = f.control.Ready.Addr, f.control.Ready.TLSAddr
 	trust, err := bundle.LoadTrust(f.control.Ready.Trust)
 	if err != nil {
 		return err
 	}
-	f.crowd = newCrowd(f.control.Ready.Addr, f.control.Daemon, f.zone.ID, trust)
+	addr, secure := f.control.Ready.Addr, (*tls.Config)(nil)
+	if f.admin.TLS != nil {
+		addr = f.control.Ready.TLSAddr
+		if secure, err = f.admin.TLS.Client(); err != nil {
+			return err
+		}
+	}
+	f.crowd = newCrowd(addr, secure, f.control.Daemon, f.zone.ID, trust)
 	if err := waiting(ctx, f.control, 0); err != nil { // its metrics were read once, and all that needs is there
 		return err
 	}
@@ -168,6 +188,7 @@ func (f *watching) measure(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	f.result.ConnectedProcessorMS = milliseconds(after.Processor - before.Processor)
 	each := func(a, b int64) int64 { return (b - a) / int64(f.size) }
 	f.result.BytesPerWatcher = each(before.Resident, after.Resident)
 	f.result.HeapBytesPerWatcher, f.result.StackBytesPerWatcher = each(before.Heap, after.Heap), each(before.Stacks, after.Stacks)
@@ -190,6 +211,9 @@ func (f *watching) measure(ctx context.Context) (err error) {
 	}
 	f.result.PeakFetches, f.result.SpreadMS = int(f.crowd.peak.Load()), float64(f.crowd.spread.Load())
 	f.result.Failed = f.crowd.failed.Load()
+	if spoken := f.crowd.protocol.Load(); spoken != nil {
+		f.result.Protocol = *spoken
+	}
 	return nil
 }
 
@@ -223,7 +247,7 @@ func (f *watching) round(ctx context.Context, v server.Version) error {
 	if err != nil {
 		return err
 	}
-	told, fetched := f.crowd.await(ctx, sequence, f.size)
+	told, fetched := f.crowd.await(ctx, sequence, f.size, fleetPatience)
 	f.count(told)
 	f.result.LastNotifiedMS = max(f.result.LastNotifiedMS, milliseconds(told.last.Sub(start)))
 	f.result.LastFetchedMS = max(f.result.LastFetchedMS, milliseconds(fetched.last.Sub(start)))
@@ -252,10 +276,16 @@ func (f *watching) comeBack(ctx context.Context, v server.Version) (err error) {
 	if err != nil {
 		return err
 	}
-	told, fetched := f.crowd.await(ctx, sequence, f.size)
+	told, fetched := f.crowd.await(ctx, sequence, f.size, fleetGathering)
 	f.crowd.down.Store(false)
 	f.count(told)
 	f.result.ReconnectedMS = milliseconds(told.last.Sub(ready))
-	f.say("after a kill: %d told in %v, %d fetched in %v", told.count, told.last.Sub(ready).Round(time.Millisecond), fetched.count, fetched.last.Sub(ready).Round(time.Millisecond))
+	used, err := f.control.Stats()
+	if err != nil {
+		return err
+	}
+	f.result.ReconnectedProcessorMS = milliseconds(used.Processor)
+	f.say("after a kill: %d told in %v, %d fetched in %v; %d attempts failed", told.count, told.last.Sub(ready).Round(time.Millisecond), fetched.count,
+		fetched.last.Sub(ready).Round(time.Millisecond), f.crowd.broken.Load())
 	return ctx.Err()
 }

@@ -8,26 +8,31 @@ import (
 	"testing"
 )
 
-// A small fleet goes through everything: told, spread, killed, back.
+// A small fleet goes through everything, in the clear and over TLS: told, spread, killed, back.
 func TestFleet(t *testing.T) {
-	var out bytes.Buffer
 	const size = 120
-	if err := runFleet(t.Context(), options{json: true, fleetSize: size, dir: t.TempDir()}, &out, t.Output()); err != nil {
-		t.Fatal(err)
-	}
-	var r map[string]float64
-	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
-		t.Fatalf("not one JSON object of numbers: %v", err)
-	}
-	for key, want := range map[string]float64{"watchers": size, "missed": 0, "failed": 0} {
-		if got, ok := r[key]; !ok || got != want {
-			t.Errorf("%s is %v (there: %t), want %v", key, got, ok, want)
-		}
-	}
-	for _, key := range []string{"bytes_per_watcher", "last_notified_ms", "last_fetched_ms", "reconnected_ms", "connected_ms", "peak_fetches", "spread_ms"} {
-		if r[key] <= 0 {
-			t.Errorf("%s is %v", key, r[key])
-		}
+	for protocol, o := range map[string]options{"HTTP/1.1": {}, "HTTP/2.0, TLS 1.3": {fleetTLS: true}} {
+		t.Run(protocol, func(t *testing.T) {
+			var out bytes.Buffer
+			o.json, o.fleetSize, o.dir = true, size, t.TempDir()
+			if err := runFleet(t.Context(), o, &out, t.Output()); err != nil {
+				t.Fatal(err)
+			}
+			var r map[string]any
+			if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+				t.Fatalf("not one JSON object: %v", err)
+			}
+			for key, want := range map[string]any{"watchers": float64(size), "missed": 0.0, "failed": 0.0, "protocol": protocol} {
+				if got, ok := r[key]; !ok || got != want {
+					t.Errorf("%s is %v (there: %t), want %v", key, got, ok, want)
+				}
+			}
+			for _, key := range []string{"bytes_per_watcher", "last_notified_ms", "last_fetched_ms", "reconnected_ms", "connected_ms", "connected_processor_ms", "reconnected_processor_ms", "peak_fetches", "spread_ms"} {
+				if n, ok := r[key].(float64); !ok || n <= 0 {
+					t.Errorf("%s is %v", key, r[key])
+				}
+			}
+		})
 	}
 	if err := runFleet(t.Context(), options{fleetSize: 0}, io.Discard, io.Discard); !errors.Is(err, errUsage) {
 		t.Errorf("no watchers: %v", err)

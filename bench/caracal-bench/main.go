@@ -46,7 +46,7 @@ func newCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.fleet {
+			if o.fleet || o.fleetTLS {
 				return runFleet(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
 			return run(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -56,7 +56,8 @@ func newCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&o.quick, "quick", false, "everything in less than 60 s, with fewer and shorter samples")
 	f.BoolVar(&o.fleet, "fleet", false, "measure one control plane with many watchers instead: what each costs, how soon all are told, and how they come back after a kill")
-	f.IntVar(&o.fleetSize, "watchers", 10000, "how many watchers --fleet has")
+	f.BoolVar(&o.fleetTLS, "fleet-tls", false, "measure that with watchers that speak HTTP/2 over TLS, as daemons do where the control plane has a certificate")
+	f.IntVar(&o.fleetSize, "watchers", 10000, "how many watchers --fleet and --fleet-tls have")
 	f.BoolVar(&o.json, "json", false, "print one JSON object")
 	f.StringSliceVar(&o.only, "only", nil, "measure only these parts: "+strings.Join(partNames(), ", "))
 	f.StringVar(&o.markdown, "markdown", "", "write the results as a page of Markdown to this `file`")

@@ -20,9 +20,9 @@ type options struct {
 	markdown, table, svg string
 	samples, dir         string
 	seed                 uint64
-	// fleet measures a fleet of fleetSize watchers, and nothing else.
-	fleet     bool
-	fleetSize int
+	// fleet measures a fleet of fleetSize watchers, and nothing else; so does fleetTLS, over TLS.
+	fleet, fleetTLS bool
+	fleetSize       int
 	// cerbos is the path of the program cerbos, "" where Cerbos is not measured.
 	cerbos string
 	// tiny makes a quick run shorter still, for tests: its figures say nothing.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/caracalai/caracald/admin"
 	"github.com/caracalai/caracald/admin/store/sqlite"
 	"github.com/caracalai/caracald/audit"
+	"github.com/caracalai/caracald/internal/serving"
 	"github.com/caracalai/caracald/telemetry"
 )
 
@@ -25,6 +27,11 @@ type Admin struct {
 	Addr string `json:"addr"`
 	// Batches says what becomes of audit batches.
 	Batches Batches `json:"batches"`
+	// TLS, where it is set, is served on a port of its own beside Addr: what the
+	// benchmark asks for itself stays in the clear.
+	TLS *Certificate `json:"tls,omitempty"`
+	// TLSAddr is where that listens; "" takes any port of 127.0.0.1.
+	TLSAddr string `json:"tls_addr,omitempty"`
 }
 
 // Batches says what becomes of the audit batches that daemons send.
@@ -75,18 +82,30 @@ func adminServer(ctx context.Context, config json.RawMessage, ready func(Ready) 
 	if err != nil {
 		return err
 	}
-	s := &http.Server{Handler: batches(cfg.Batches, server.Handler()), ReadHeaderTimeout: 10 * time.Second}
+	at := Ready{Addr: l.Addr().String(), Token: administrator, Trust: keys.Roots[0]}
+	listeners := []net.Listener{l}
+	if cfg.TLS != nil {
+		secure, err := cfg.TLS.listen(cfg.TLSAddr)
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		at.TLSAddr, listeners = secure.Addr().String(), append(listeners, secure)
+	}
+	s := serving.New(batches(cfg.Batches, server.Handler()))
+	s.ErrorLog = log.New(io.Discard, "", 0) // handshakes that were broken off
 	var g errgroup.Group
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	g.Go(func() error { return server.Run(running) })
-	g.Go(func() error {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-	if err = ready(Ready{Addr: l.Addr().String(), Token: administrator, Trust: keys.Roots[0]}); err == nil {
+	for _, l := range listeners {
+		g.Go(func() error {
+			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+	}
+	if err = ready(at); err == nil {
 		<-ctx.Done()
 	}
 	stop()

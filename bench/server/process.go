@@ -34,6 +34,8 @@ type Ready struct {
 	Addr string `json:"addr"`
 	// Socket is the path of its Unix socket, "" where it has none.
 	Socket string `json:"socket,omitempty"`
+	// TLSAddr is where it speaks TLS, "" where it does not.
+	TLSAddr string `json:"tls_addr,omitempty"`
 	// Token is the token of a control plane's administrator.
 	Token string `json:"token,omitempty"`
 	// Trust is the trust root of a control plane.

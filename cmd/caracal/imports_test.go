@@ -22,7 +22,7 @@ func deps(t *testing.T, pkg string) []string {
 // Who may import whom, as docs/architecture.md says.
 func TestImports(t *testing.T) {
 	ours := map[string][]string{
-		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "distribution": {"bundle"}, "distribution/drivers": {}, "internal/filelock": {}, "audit": {"internal/filelock"}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {}, "admin/console": {},
+		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "distribution": {"bundle"}, "distribution/drivers": {}, "internal/filelock": {}, "internal/health": {}, "internal/serving": {}, "audit": {"internal/filelock"}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {}, "admin/console": {},
 		"admin/store/relational": {"admin/store"}, "admin/store/transfer": {"admin/store", "admin/store/relational"},
 		"audit/queue": {"audit", "internal/filelock"}, "audit/otlp": {"audit", "internal/filelock"}, "audit/files": {"audit", "internal/filelock"},
 		"daemon":           {"policy", "policy/engine", "bundle", "distribution", "audit", "internal/filelock", "cache", "daemon/eventloop"},

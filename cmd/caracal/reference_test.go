@@ -77,7 +77,7 @@ func cliReference() string {
 	var b strings.Builder
 	frontMatter(&b, "Command line", "Every command of caracal, made from the code.")
 	root := commands()
-	b.WriteString("`caracald` takes the settings of [its configuration](configuration.md) as flags, and has no commands.\n\n## Everywhere\n\n")
+	b.WriteString("`caracald` takes the settings of [its configuration](configuration.md) as flags, `--config`, `--print-config`, `--health-check` and `--version`, and has no commands.\n\n## Everywhere\n\n")
 	writeFlags(&b, root.PersistentFlags())
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {

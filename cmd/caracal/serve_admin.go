@@ -25,6 +25,8 @@ import (
 	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/distribution"
 	_ "github.com/caracalai/caracald/distribution/drivers" // the stores of --bundle-store and --bundle-source
+	"github.com/caracalai/caracald/internal/health"
+	"github.com/caracalai/caracald/internal/serving"
 	"github.com/caracalai/caracald/settings"
 	"github.com/caracalai/caracald/telemetry"
 )
@@ -45,6 +47,7 @@ the YAML file given by --config, in this order of precedence.`,
 	}
 	loader := settings.Bind(cmd.Flags(), "CARACAL_ADMIN", settings.DefaultAdmin())
 	printOnly := cmd.Flags().Bool("print-config", false, "print the settings and where each is from, and end")
+	check := health.Bind(cmd.Flags())
 	cmd.AddCommand(newCopyCommand(a), newRaiseCommand(a), newRotateCommand(a))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		loaded, err := loader.Load()
@@ -53,6 +56,9 @@ the YAML file given by --config, in this order of precedence.`,
 		}
 		if *printOnly {
 			return loaded.Print(cmd.OutOrStdout())
+		}
+		if check.Wanted() {
+			return check.Ask(cmd.Context(), health.Server{Addr: loaded.Settings.Addr, TLS: loaded.Settings.TLSCert != ""}, cmd.OutOrStdout())
 		}
 		log, err := telemetry.NewLogger(cmd.ErrOrStderr(), loaded.Settings.LogLevel, loaded.Settings.LogFormat)
 		if err != nil {
@@ -151,15 +157,10 @@ func serve(ctx context.Context, server interface {
 	// Long polls and tails end with the base context, so that a stop needs not wait for them.
 	base, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
-	h := &http.Server{
-		Handler:           server.Handler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return base },
-	}
+	h := serving.New(server.Handler())
+	h.BaseContext = func(net.Listener) context.Context { return base }
 	if secure != nil {
-		listener = tls.NewListener(listener, secure)
+		listener = serving.Secure(listener, secure)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Run(ctx) })
@@ -234,7 +235,7 @@ func adminTLS(loaded *settings.Loaded[settings.Admin]) (*tls.Config, error) {
 	if err != nil {
 		return nil, loaded.Invalid("tls-cert", err)
 	}
-	secure := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	secure := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	if set.ClientCA != "" {
 		pem, err := os.ReadFile(set.ClientCA)
 		if err != nil {

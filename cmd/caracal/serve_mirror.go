@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caracalai/caracald/distribution"
+	"github.com/caracalai/caracald/internal/health"
 	"github.com/caracalai/caracald/mirror"
 	"github.com/caracalai/caracald/settings"
 	"github.com/caracalai/caracald/telemetry"
@@ -35,6 +36,7 @@ the YAML file given by --config, in this order of precedence.`,
 	}
 	loader := settings.Bind(cmd.Flags(), "CARACAL_MIRROR", settings.DefaultMirror())
 	printOnly := cmd.Flags().Bool("print-config", false, "print the settings and where each is from, and end")
+	check := health.Bind(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		loaded, err := loader.Load()
 		if err != nil {
@@ -42,6 +44,9 @@ the YAML file given by --config, in this order of precedence.`,
 		}
 		if *printOnly {
 			return loaded.Print(cmd.OutOrStdout())
+		}
+		if check.Wanted() {
+			return check.Ask(cmd.Context(), health.Server{Addr: loaded.Settings.Addr, TLS: loaded.Settings.TLSCert != ""}, cmd.OutOrStdout())
 		}
 		log, err := telemetry.NewLogger(cmd.ErrOrStderr(), loaded.Settings.LogLevel, loaded.Settings.LogFormat)
 		if err != nil {
@@ -86,7 +91,7 @@ func serveMirror(ctx context.Context, loaded *settings.Loaded[settings.Mirror], 
 		if err != nil {
 			return loaded.Invalid("tls-cert", err)
 		}
-		secure = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+		secure = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	}
 	for _, text := range set.BundleSources {
 		source, err := distribution.Open(ctx, text)

@@ -20,6 +20,7 @@ import (
 	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/daemon"
 	"github.com/caracalai/caracald/distribution"
+	"github.com/caracalai/caracald/internal/health"
 	"github.com/caracalai/caracald/policy"
 	"github.com/caracalai/caracald/settings"
 	"github.com/caracalai/caracald/telemetry"
@@ -58,6 +59,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	flags.SetOutput(errs)
 	loader := settings.Bind(flags, "CARACALD", settings.DefaultDaemon())
 	printOnly := flags.Bool("print-config", false, "print the settings and where each is from, and end")
+	check := health.Bind(flags)
 	showVersion := flags.Bool("version", false, "print the version and end")
 	flags.Usage = func() { _, _ = fmt.Fprint(errs, usage, flags.FlagUsages()) }
 	switch err := flags.Parse(args); {
@@ -74,9 +76,14 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		return exitDone
 	}
 	loaded, err := loader.Load()
-	if err == nil && *printOnly {
+	switch {
+	case err != nil:
+	case *printOnly:
 		err = loaded.Print(out)
-	} else if err == nil {
+	case check.Wanted():
+		set := loaded.Settings
+		err = check.Ask(ctx, health.Server{Socket: set.DecideSocket, Addr: set.DecideAddr, TLS: set.TLSCert != ""}, out)
+	default:
 		err = serve(ctx, loaded, errs)
 	}
 	switch {

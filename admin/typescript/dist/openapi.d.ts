@@ -1356,6 +1356,7 @@ export interface components {
             zone_id?: string;
         };
         ReceiptReport: {
+            base?: string;
             complete?: boolean;
             daemon_id?: string;
             labels?: {
