@@ -68,40 +68,39 @@ func (a Appending) Wait() error {
 	if a.p == nil {
 		return a.err
 	}
-	if a.s.durability == SyncNone && len(a.p.done) == 0 { // of several, the first has them all written
-		a.s.lead()
+	if a.s.durability == SyncNone {
+		a.s.lead(a.p)
 	}
 	err := <-a.p.done
 	a.p.release()
 	return err
 }
 
-// lead writes what waits, in the place of the committer, unless somebody does
-// already: where nothing waits for the disk, waking another goroutine costs more
-// than writing. Where only one record waits, others who are about to append go
-// first, so that they share the write.
-func (s *Spool) lead() {
+// lead writes what waits, in the place of the committer, unless somebody has
+// written p meanwhile: where nothing waits for the disk, waking another goroutine
+// costs more than writing. Where only one record waits, others who are about to
+// append go first, so that they share the write.
+func (s *Spool) lead(p *pending) {
+	if len(p.done) > 0 { // the first of several had them all written
+		return
+	}
 	s.mu.Lock()
 	alone := len(s.queue) == 1
 	s.mu.Unlock()
 	if alone {
 		runtime.Gosched()
 	}
-	if s.committing.TryLock() {
+	s.committing.Lock()
+	defer s.committing.Unlock()
+	for len(p.done) == 0 {
 		s.mu.Lock()
 		fit := s.failed == nil && !s.rotate && !s.closing && len(s.queue) > 0
 		s.mu.Unlock()
-		if fit {
-			s.commit(s.take())
+		if !fit {
+			s.kick() // what else there is to do is the committer's
+			return
 		}
-		s.committing.Unlock()
-	}
-	// Whoever came while this one had the lock counted on it.
-	s.mu.Lock()
-	left := len(s.queue) > 0
-	s.mu.Unlock()
-	if left {
-		s.kick()
+		s.commit(s.take())
 	}
 }
 

@@ -37,7 +37,10 @@ func (s *server) newGroup(guarded bool) eventloop.Handler {
 	return g.answer
 }
 
-func (g *group) answer(requests []*eventloop.Request) {
+// slowGroup is how long evaluating a group may take before the next ones are smaller.
+const slowGroup = time.Millisecond
+
+func (g *group) answer(requests []*eventloop.Request) (quick bool) {
 	for len(g.members) < len(requests) {
 		g.members = append(g.members, member{})
 	}
@@ -47,6 +50,7 @@ func (g *group) answer(requests []*eventloop.Request) {
 	for i, r := range requests {
 		g.begin(&members[i], r, start, full)
 	}
+	quick = time.Since(start) < slowGroup
 	for i := range members {
 		g.settle(&members[i])
 	}
@@ -66,6 +70,7 @@ func (g *group) answer(requests []*eventloop.Request) {
 		}
 		*m = member{}
 	}
+	return quick
 }
 
 // begin decides a member and hands its record to the spool. full is why it cannot

@@ -26,8 +26,9 @@ import (
 
 // Handler answers requests that came in together. It fills the Answer of each,
 // the whole of an HTTP response, or sets Elsewhere. Requests and their bytes are
-// the loop's again when it returns.
-type Handler func(group []*Request)
+// the loop's again when it returns. It tells whether it was quick: where it was
+// not, fewer requests wait for each other from then on.
+type Handler func(group []*Request) (quick bool)
 
 // Config says what the loops serve. All but Idle and Slow are required.
 type Config struct {

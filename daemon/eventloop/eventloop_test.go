@@ -30,15 +30,18 @@ type echo struct {
 	l      eventloop.Listener
 	loops  atomic.Int64 // requests answered by the loops
 	behind atomic.Int64 // and by the server behind them
-	groups atomic.Int64
+	// largest is the most requests of a group, since it was set to 0.
+	largest atomic.Int64
+	// slow makes the handler tell that it was.
+	slow bool
 	// before is called with the bodies of each group.
 	before func(r *eventloop.Request)
 	server *fasthttp.Server
 	served chan error
 }
 
-func (e *echo) handle(group []*eventloop.Request) {
-	e.groups.Add(1)
+func (e *echo) handle(group []*eventloop.Request) (quick bool) {
+	e.largest.Store(max(e.largest.Load(), int64(len(group))))
 	for _, r := range group {
 		if e.before != nil {
 			e.before(r)
@@ -54,6 +57,7 @@ func (e *echo) handle(group []*eventloop.Request) {
 		r.Answer = fmt.Appendf(r.Answer, "HTTP/1.1 200 OK\r\n%sX-Request-Id: %s\r\nContent-Length: %d\r\n\r\n", last, r.ID, len(r.Body))
 		r.Answer = append(r.Answer, r.Body...)
 	}
+	return !e.slow
 }
 
 // start serves on a listener; change sets what is not the default.
@@ -281,6 +285,43 @@ func TestExpect(t *testing.T) {
 	}
 }
 
+// Requests that are there together are answered together, but not where that takes long.
+func TestGroups(t *testing.T) {
+	for _, slow := range []bool{false, true} {
+		const callers = 20
+		held := make(chan bool)
+		e := start(t, "tcp", func(c *eventloop.Config, e *echo) {
+			c.Loops, e.slow = 1, slow
+			e.before = func(r *eventloop.Request) {
+				if string(r.Body) == "hold" {
+					held <- true
+					<-held
+				}
+			}
+		})
+		hold := e.dial(t)
+		for range 2 { // the first tells the loop how long it takes
+			hold.send(post("hold"))
+			<-held
+			var all []*caller
+			for range callers {
+				c := e.dial(t)
+				c.send(post("x"))
+				all = append(all, c)
+			}
+			e.largest.Store(0)
+			held <- true
+			hold.answer()
+			for _, c := range all {
+				c.answer()
+			}
+		}
+		if n := e.largest.Load(); slow && n != 1 || !slow && n < 2 {
+			t.Errorf("slow: %v, and up to %d requests were answered together", slow, n)
+		}
+	}
+}
+
 // Who sends the next request before the answer gets all answers, in order.
 func TestPipelining(t *testing.T) {
 	e := start(t, "tcp", nil)
@@ -447,7 +488,7 @@ func TestConfig(t *testing.T) {
 		"loops":   func(c *eventloop.Config) { c.Loops = 0 },
 		"handler": func(c *eventloop.Config) { c.NewHandler = nil },
 	} {
-		c := eventloop.Config{Path: "/echo", MaxBody: 1, Loops: 1, NewHandler: func() eventloop.Handler { return func([]*eventloop.Request) {} }}
+		c := eventloop.Config{Path: "/echo", MaxBody: 1, Loops: 1, NewHandler: func() eventloop.Handler { return func([]*eventloop.Request) bool { return true } }}
 		change(&c)
 		if _, err := eventloop.Listen(l, c); err == nil {
 			t.Errorf("a wrong %s was taken", name)

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxGroup bounds how many requests are answered together, and so how long
-	// the first of them waits for the last.
+	// maxGroup bounds how many requests are answered together. The first of them
+	// waits for the last.
 	maxGroup = 32
 	// roomBytes is where a loop reads requests, and readBytes the most that it
 	// reads at once.
@@ -45,6 +45,7 @@ type loop struct {
 	ended chan struct{}
 
 	last    bool // answers end their connections
+	most    int  // how many requests the next group may have
 	events  [maxGroup]unix.EpollEvent
 	ready   int                // how many of events count
 	look    func(uintptr) bool // epoll, bound once
@@ -70,7 +71,7 @@ type member struct {
 }
 
 func newLoop(l *listener) (lp *loop, err error) {
-	lp = &loop{l: l, wakeup: -1, conns: map[int]*conn{}, ended: make(chan struct{}), room: make([]byte, 0, roomBytes)}
+	lp = &loop{l: l, wakeup: -1, conns: map[int]*conn{}, ended: make(chan struct{}), room: make([]byte, 0, roomBytes), most: maxGroup}
 	defer func() {
 		if err != nil {
 			lp.release()
@@ -193,7 +194,7 @@ func (lp *loop) wait() int {
 
 // epoll asks which connections are ready, and tells whether any is.
 func (lp *loop) epoll(fd uintptr) bool {
-	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&lp.events[0])), maxGroup, 0, 0, 0)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&lp.events[0])), uintptr(lp.most), 0, 0, 0)
 	if errno != 0 {
 		return errno != unix.EINTR // nothing else can come of a descriptor that is there
 	}
@@ -258,7 +259,11 @@ func (lp *loop) answer(now time.Time) {
 	for _, r := range lp.group {
 		r.Answer, r.Close, r.Elsewhere = r.Answer[:0], lp.last, false
 	}
-	lp.handle(lp.group)
+	if lp.handle(lp.group) {
+		lp.most = min(lp.most+1, maxGroup)
+	} else {
+		lp.most = max(len(lp.group)/2, 1)
+	}
 	for i, r := range lp.group {
 		c, extra := lp.members[i].c, lp.members[i].extra
 		c.since = now
