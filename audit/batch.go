@@ -72,16 +72,6 @@ func (l BatchLimits) withDefaults() BatchLimits {
 	return l
 }
 
-// encoderWindow is how far back an encoder looks for what repeats: further than
-// the records of a frame reach, and an encoder keeps twice as many bytes.
-const encoderWindow = 1 << 20
-
-// compressor is quick rather than thorough: records are so much alike that the rest
-// makes no difference to their size.
-var compressor = sync.OnceValues(func() (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(encoderWindow))
-})
-
 var decompressor = sync.OnceValues(func() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true))
 })
@@ -150,15 +140,14 @@ func appendBatch(dst []byte, daemonID string, epoch uuid.UUID, b EncodedBatch) (
 	if len(b.payload) > math.MaxInt32 {
 		return nil, fmt.Errorf("%d bytes of records: %w", len(b.payload), ErrLimit)
 	}
-	z, err := compressor()
-	if err != nil {
-		return nil, fmt.Errorf("making a compressor: %w", err)
-	}
 	start := len(dst)
 	dst = append(dst, make([]byte, batchHeaderBytes)...)
 	dst = append(dst, daemonID...)
 	body := len(dst)
-	dst = z.EncodeAll(b.payload, dst)
+	dst, err := compress(compressors, dst, b.payload, b.rest)
+	if err != nil {
+		return nil, fmt.Errorf("compressing: %w", err)
+	}
 	h := dst[start:]
 	copy(h, batchMagic)
 	h[8], h[9] = batchVersion, batchCodecZstd

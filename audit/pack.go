@@ -8,10 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 // Records of one daemon are much alike, so a segment that is full is packed:
@@ -25,10 +22,6 @@ const (
 	packedRecords = 1024
 	packedBytes   = 2 << 20
 )
-
-var packer = sync.OnceValues(func() (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(encoderWindow), zstd.WithEncoderCRC(false))
-})
 
 // pack compresses full segments until the spool closes.
 func (s *Spool) pack() {
@@ -172,14 +165,13 @@ func (s *Spool) packedFrames(seg segment) (data []byte, err error) {
 
 // appendPacked appends the frame to dst, compressed, and begins the next.
 func (b *frameBuilder) appendPacked(dst []byte) ([]byte, error) {
-	z, err := packer()
-	if err != nil {
-		return dst, fmt.Errorf("making a compressor: %w", err)
-	}
 	start := len(dst)
 	dst = append(dst, b.buf[:frameHeaderBytes]...)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(b.buf)-frameHeaderBytes))
-	dst = z.EncodeAll(b.buf[frameHeaderBytes:], dst)
+	dst, err := compress(packers, dst, b.buf[frameHeaderBytes:], runtime.Gosched)
+	if err != nil {
+		return dst, fmt.Errorf("compressing: %w", err)
+	}
 	b.header(dst[start:], codecZstd)
 	b.reset(b.chain.offset, b.chain.hash)
 	return dst, nil

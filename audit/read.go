@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -125,8 +126,20 @@ type EncodedBatch struct {
 	After uint64
 	// PrevHash is the chain's hash before the first record, Hash after the last.
 	PrevHash, Hash [32]byte
+	// Pause is slept between the steps of reading and of encoding the batch, so that
+	// who decides beside it does not wait for all of it. 0 only lets others go first.
+	Pause time.Duration
 	// payload is the records, each after its length, as on the wire.
 	payload []byte
+}
+
+// rest lets others go first.
+func (b *EncodedBatch) rest() {
+	if b.Pause > 0 {
+		time.Sleep(b.Pause)
+	} else {
+		runtime.Gosched()
+	}
 }
 
 // Next is the offset after the last record, which is what Ack takes.
@@ -233,7 +246,7 @@ func (s *Spool) read(b *EncodedBatch, maxRecords, maxBytes int) error {
 	s.mu.Unlock()
 
 	s.reader.buf.forget()
-	*b = EncodedBatch{Epoch: s.epoch.String(), After: acked, payload: b.payload[:0]}
+	*b = EncodedBatch{Epoch: s.epoch.String(), After: acked, Pause: b.Pause, payload: b.payload[:0]}
 	g := gathering{EncodedBatch: b, acked: acked, records: maxRecords, bytes: maxBytes}
 	from := s.startOf(segments, acked)
 	started := false
@@ -281,7 +294,11 @@ type gathering struct {
 
 // gatherSegment adds the frames of one segment, and tells when the batch is complete.
 func (s *Spool) gatherSegment(g *gathering, w *walk, name string) (full bool, err error) {
-	for {
+	for rested := len(g.payload); ; {
+		if len(g.payload)-rested >= restBytes {
+			g.rest()
+			rested = len(g.payload)
+		}
 		before := w.at
 		h, records, _, err := w.next()
 		if err == io.EOF {
@@ -370,7 +387,7 @@ func (s *Spool) startOf(segments []segment, offset uint64) cursor {
 }
 
 // syncPause is the least time between two of its kind that only reading asks for.
-const syncPause = 250 * time.Millisecond
+const syncPause = 500 * time.Millisecond
 
 // syncWait is how long reading has to wait until it may make more durable.
 func (s *Spool) syncWait() time.Duration {

@@ -17,6 +17,9 @@ import (
 const (
 	shipRecords = 2000
 	shipBytes   = 4 << 20
+	// shipRest spreads the work on a batch, as long as no more than shipBehind records wait.
+	shipRest   = time.Millisecond
+	shipBehind = 4 * shipRecords
 	// shipLook is how often it is looked whether a batch has gathered.
 	shipLook = 20 * time.Millisecond
 )
@@ -41,6 +44,10 @@ func (d *Daemon) ship(ctx context.Context) {
 		}
 		if most == shipRecords {
 			d.gather(ctx, last)
+		}
+		b.Pause = shipRest
+		if ctx.Err() != nil || d.spool.Stats().Depth > shipBehind {
+			b.Pause = 0
 		}
 		err := d.spool.NextEncoded(next, &b, most, shipBytes)
 		if err == nil {

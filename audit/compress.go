@@ -1,0 +1,52 @@
+package audit
+
+import (
+	"bytes"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// encoderWindow is how far back an encoder looks for what repeats: further than
+// the records of a frame reach, and an encoder keeps twice as many bytes.
+const encoderWindow = 1 << 20
+
+// restBytes is how much of a batch is read or compressed before others go first.
+// Whole batches take milliseconds, for which whoever decides next to them would wait.
+const restBytes = 64 << 10
+
+// compressors are quick rather than thorough: records are so much alike that the
+// rest makes no difference to their size. Frames within a segment have checksums
+// of their own.
+var compressors, packers = compressorsOf(true), compressorsOf(false)
+
+func compressorsOf(checksum bool) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(encoderWindow), zstd.WithEncoderCRC(checksum))
+		if err != nil { // the options are constant
+			panic(err)
+		}
+		return z
+	}}
+}
+
+// compress appends a frame of Zstandard. It rests now and then.
+func compress(with *sync.Pool, dst, data []byte, rest func()) ([]byte, error) {
+	z := with.Get().(*zstd.Encoder)
+	defer with.Put(z)
+	out := bytes.NewBuffer(dst)
+	z.ResetContentSize(out, int64(len(data)))
+	for len(data) > 0 {
+		step := data[:min(len(data), restBytes)]
+		data = data[len(step):]
+		if _, err := z.Write(step); err != nil {
+			return dst, err
+		}
+		rest()
+	}
+	if err := z.Close(); err != nil {
+		return dst, err
+	}
+	z.Reset(nil) // nothing of dst is kept
+	return out.Bytes(), nil
+}
