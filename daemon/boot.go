@@ -19,6 +19,8 @@ func (d *Daemon) bootAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	thrift.begin(len(ids))
+	defer thrift.end(len(ids))
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(runtime.GOMAXPROCS(0)) // compiling is what takes time
 	for _, id := range ids {

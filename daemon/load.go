@@ -39,7 +39,9 @@ func (d *Daemon) reach(ctx context.Context, z *zone) {
 		if !d.stagger(ctx, z, want) {
 			continue
 		}
+		thrift.begin(1)
 		err := d.load(ctx, z, want, seen)
+		thrift.end(1)
 		if ctx.Err() != nil {
 			return
 		}
