@@ -116,8 +116,10 @@ func TestNotLoadedYet(t *testing.T) {
 	}
 }
 
-func TestRefusals(t *testing.T) {
-	p, n, _ := one(t, func(c *daemon.Config) { c.MaxBatch = 3 })
+func TestRefusals(t *testing.T) { eachWay(t, refusals) }
+
+func refusals(t *testing.T, set func(*daemon.Config)) {
+	p, n, _ := one(t, func(c *daemon.Config) { set(c); c.MaxBatch = 3 })
 	good := inputOf("z1", "read", "")
 	deep := strings.Repeat("[", 100000) + strings.Repeat("]", 100000)
 	batch := func(inputs ...string) string { return `{"inputs":[` + strings.Join(inputs, ",") + `]}` }
@@ -171,8 +173,10 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestRequestID(t *testing.T) {
-	_, n, _ := one(t, nil)
+func TestRequestID(t *testing.T) { eachWay(t, requestID) }
+
+func requestID(t *testing.T, set func(*daemon.Config)) {
+	_, n, _ := one(t, set)
 	for _, test := range []struct {
 		sent string
 		kept bool
@@ -306,8 +310,11 @@ func TestSocket(t *testing.T) {
 	}
 }
 
-func TestTokens(t *testing.T) {
+func TestTokens(t *testing.T) { eachWay(t, tokens) }
+
+func tokens(t *testing.T, set func(*daemon.Config)) {
 	_, n, _ := one(t, func(c *daemon.Config) {
+		set(c)
 		c.DecideTokens = []string{"first-token-of-callers", "second-token-of-callers"}
 	})
 	for _, test := range []struct {

@@ -68,8 +68,11 @@ func TestExpiry(t *testing.T) {
 }
 
 // TestOverload: more requests at once than allowed are refused, not answered.
-func TestOverload(t *testing.T) {
+func TestOverload(t *testing.T) { eachWay(t, overload) }
+
+func overload(t *testing.T, set func(*daemon.Config)) {
 	p, n, _ := one(t, func(c *daemon.Config) {
+		set(c)
 		c.MaxConcurrent = 1
 		c.Limits.Timeout = 300 * time.Millisecond
 	})

@@ -14,8 +14,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/daemon"
 )
+
+// eachWay runs a test with records that are left to the operating system, where event
+// loops serve decisions, and with durable ones, where the server behind them does.
+func eachWay(t *testing.T, test func(t *testing.T, set func(*daemon.Config))) {
+	for name, d := range map[string]audit.Durability{"loops": audit.SyncNone, "behind": audit.SyncGroup} {
+		t.Run(name, func(t *testing.T) { test(t, func(c *daemon.Config) { c.SpoolDurability = d }) })
+	}
+}
+
+// looped has event loops serve decisions.
+func looped(c *daemon.Config) { c.SpoolDurability = audit.SyncNone }
 
 // beSlow activates policies in z1 that run into the time limit, and asks until the
 // daemon knows.
@@ -44,7 +56,7 @@ result := {"decision": "allow", "evaluation_status": "complete", "determining_po
 // Decisions of one zone do not wait for the slow policies of another, on however
 // many connections.
 func TestSlowPoliciesHoldNobodyUp(t *testing.T) {
-	p, n, _ := one(t, func(c *daemon.Config) { c.Limits.Timeout = 2 * time.Second })
+	p, n, _ := one(t, func(c *daemon.Config) { looped(c); c.Limits.Timeout = 2 * time.Second })
 	beSlow(p, n)
 	other := p.publish("z2", 1, grants("a"))
 	p.activate("z2", &other)
@@ -121,7 +133,7 @@ func plain(body string, headers ...string) string {
 // answer is the same, but for the ids that it is given.
 func TestOneAnswerEitherWay(t *testing.T) {
 	const token = "a-token-of-the-node"
-	_, n, _ := one(t, func(c *daemon.Config) { c.DecideTokens = []string{token}; c.MaxInputBytes = 4096 })
+	_, n, _ := one(t, func(c *daemon.Config) { looped(c); c.DecideTokens, c.MaxInputBytes = []string{token}, 4096 })
 	good := "Authorization: Bearer " + token
 	made := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	statuses := map[int]bool{}

@@ -20,6 +20,7 @@ import (
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 
+	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/daemon/eventloop"
 )
 
@@ -111,15 +112,17 @@ const (
 func (s *server) start() <-chan error {
 	failed := make(chan error, 2)
 	serve := func(plain net.Listener, guarded bool) {
-		l, err := eventloop.Listen(plain, eventloop.Config{
-			Path: decidePath, MaxBody: s.d.cfg.MaxInputBytes, Loops: runtime.GOMAXPROCS(0), Idle: idleTimeout, Slow: readTimeout,
-			NewHandler: func() eventloop.Handler { return s.newGroup(guarded) },
-		})
-		if err != nil {
-			failed <- fmt.Errorf("serving decisions: %w", err)
-			return
+		l := plain
+		// A loop would wait for the disk, and with it all who came a moment later and
+		// could have shared the wait.
+		if s.d.cfg.SpoolDurability == audit.SyncNone {
+			looped, err := s.loop(plain, guarded)
+			if err != nil {
+				failed <- fmt.Errorf("serving decisions: %w", err)
+				return
+			}
+			l, s.loops = looped, append(s.loops, looped)
 		}
-		s.loops = append(s.loops, l)
 		h := &fasthttp.Server{
 			Handler:                      s.handler(guarded),
 			ErrorHandler:                 badRequest,
@@ -153,12 +156,20 @@ func (s *server) start() <-chan error {
 	return failed
 }
 
+// loop has event loops serve decisions of a listener.
+func (s *server) loop(l net.Listener, guarded bool) (eventloop.Listener, error) {
+	return eventloop.Listen(l, eventloop.Config{
+		Path: decidePath, MaxBody: s.d.cfg.MaxInputBytes, Loops: runtime.GOMAXPROCS(0), Idle: idleTimeout, Slow: readTimeout,
+		NewHandler: func() eventloop.Handler { return s.newGroup(guarded) },
+	})
+}
+
 // stop takes no new requests and lets those under way finish, for a bounded time.
 func (s *server) stop(most time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	var stopping sync.WaitGroup
-	failed := make([]error, 2*len(s.http))
+	failed := make([]error, len(s.http)+len(s.loops))
 	end := func(err *error, shutdown func(context.Context) error) {
 		if *err = shutdown(ctx); errors.Is(*err, context.DeadlineExceeded) {
 			s.d.log.Warn("requests were still under way when the daemon stopped")
@@ -166,8 +177,10 @@ func (s *server) stop(most time.Duration) error {
 		}
 	}
 	for i, h := range s.http {
-		stopping.Go(func() { end(&failed[2*i], h.ShutdownWithContext) })
-		stopping.Go(func() { end(&failed[2*i+1], s.loops[i].Shutdown) })
+		stopping.Go(func() { end(&failed[i], h.ShutdownWithContext) })
+	}
+	for i, l := range s.loops {
+		stopping.Go(func() { end(&failed[len(s.http)+i], l.Shutdown) })
 	}
 	stopping.Wait()
 	return errors.Join(failed...)

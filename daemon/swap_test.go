@@ -7,14 +7,18 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caracalai/caracald/daemon"
 )
 
 // TestSwapUnderLoad: while a zone's pointer moves, every request is answered,
 // each answer is of one version whole that was really active, no client sees an
 // older sequence after a newer one, and each record equals its answer.
-func TestSwapUnderLoad(t *testing.T) {
+func TestSwapUnderLoad(t *testing.T) { eachWay(t, swapUnderLoad) }
+
+func swapUnderLoad(t *testing.T, set func(*daemon.Config)) {
 	const activations, clients = 25, 6
-	p, n, v1 := one(t, nil)
+	p, n, v1 := one(t, set)
 	versions := map[string]version{v1.id: v1}
 	sequences := map[string]int64{v1.id: 1}
 	var published []version
@@ -90,8 +94,10 @@ func TestSwapUnderLoad(t *testing.T) {
 }
 
 // TestStopUnderLoad: a stop answers what is under way and ships its records.
-func TestStopUnderLoad(t *testing.T) {
-	p, n, _ := one(t, nil)
+func TestStopUnderLoad(t *testing.T) { eachWay(t, stopUnderLoad) }
+
+func stopUnderLoad(t *testing.T, set func(*daemon.Config)) {
+	p, n, _ := one(t, set)
 	var answered sync.Map
 	var work sync.WaitGroup
 	begun := make(chan struct{}, 8)

@@ -97,15 +97,15 @@ func (l *passing) Shutdown(context.Context) error { return l.Close() }
 // read of it.
 type left struct {
 	net.Conn
+	// slow bounds how long unsent may take.
+	slow time.Duration
 	// unsent is written first, read is read first.
 	unsent, read []byte
 }
 
 func (c *left) Read(b []byte) (int, error) {
-	if len(c.unsent) > 0 {
-		if err := c.flush(); err != nil {
-			return 0, err
-		}
+	if err := c.flush(); err != nil {
+		return 0, err
 	}
 	if len(c.read) > 0 {
 		n := copy(b, c.read)
@@ -124,7 +124,15 @@ func (c *left) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// flush sends what a loop could not, in its time: a server only bounds what it
+// writes itself.
 func (c *left) flush() error {
+	if len(c.unsent) == 0 {
+		return nil
+	}
+	if err := c.SetWriteDeadline(time.Now().Add(c.slow)); err != nil {
+		return err
+	}
 	for len(c.unsent) > 0 {
 		n, err := c.Conn.Write(c.unsent)
 		c.unsent = c.unsent[n:]
@@ -133,5 +141,5 @@ func (c *left) flush() error {
 		}
 	}
 	c.unsent = nil
-	return nil
+	return c.SetWriteDeadline(time.Time{})
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -381,6 +382,27 @@ func TestElsewhere(t *testing.T) {
 		if _, _, body := c.answer(); body != step[1] {
 			t.Errorf("%q, want %q", body, step[1])
 		}
+	}
+}
+
+// Who never reads the rest of an answer is given up.
+func TestReaderThatStops(t *testing.T) {
+	e := start(t, "tcp", func(c *eventloop.Config, e *echo) {
+		c.Slow = 500 * time.Millisecond
+		e.before = func(r *eventloop.Request) { r.Body = make([]byte, 24<<20) }
+	})
+	c := e.dial(t)
+	c.send(post("a"))
+	if b, err := c.r.Peek(1); err != nil || b[0] != 'H' {
+		t.Fatal(b, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for e.server.GetOpenConnectionsCount() == 0 && ctx.Err() == nil { // until it has the connection
+		runtime.Gosched()
+	}
+	if err := e.server.ShutdownWithContext(ctx); err != nil { // waits for its connections
+		t.Error(err)
 	}
 }
 

@@ -194,12 +194,17 @@ func (lp *loop) wait() int {
 
 // epoll asks which connections are ready, and tells whether any is.
 func (lp *loop) epoll(fd uintptr) bool {
-	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&lp.events[0])), uintptr(lp.most), 0, 0, 0)
-	if errno != 0 {
-		return errno != unix.EINTR // nothing else can come of a descriptor that is there
+	for {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&lp.events[0])), uintptr(lp.most), 0, 0, 0)
+		switch errno {
+		case 0:
+			lp.ready = int(n)
+			return n > 0
+		case unix.EINTR: // to wait now would be to wait for what is there already
+		default:
+			return true // the descriptor is there, so nothing comes of this
+		}
 	}
-	lp.ready = int(n)
-	return n > 0
 }
 
 // read takes in what a connection has sent.
@@ -278,6 +283,9 @@ func (lp *loop) answer(now time.Time) {
 		}
 		c.partial = nil
 		lp.members[i] = member{}
+		if cap(r.Answer) > readBytes {
+			r.Answer = nil
+		}
 	}
 	lp.free = append(lp.free, lp.group...)
 	lp.group, lp.members, lp.room = lp.group[:0], lp.members[:0], lp.room[:0]
@@ -293,7 +301,7 @@ func (lp *loop) leave(c *conn, unsent, data []byte) {
 	if err != nil {
 		return
 	}
-	out := &left{Conn: nc, unsent: slices.Clone(unsent), read: slices.Clone(data)}
+	out := &left{Conn: nc, slow: lp.l.cfg.Slow, unsent: slices.Clone(unsent), read: slices.Clone(data)}
 	go lp.l.leave(out) // who accepts may take its time
 }
 
