@@ -115,13 +115,13 @@ func (d *Daemon) settle(out *deciding) *problem {
 	if p := d.recorded(&out.decided, out.record.Wait()); p != nil {
 		return p
 	}
-	outcomes := elsewhere
+	counted := &elsewhere
 	if out.zone != nil {
-		outcomes = out.zone.outcomes
+		counted = &out.zone.outcomes
 	}
 	took := time.Since(out.start)
 	d.vitals.decided(took)
-	d.metrics.decided(out.ctx, outcomes[outcome{out.Decision, out.EvaluationStatus}], took)
+	d.metrics.decided(out.ctx, counted.labels(out.Decision, out.EvaluationStatus), took)
 	return nil
 }
 

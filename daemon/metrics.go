@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -122,8 +123,16 @@ func (d *Daemon) observe(m metric.Meter) error {
 	return err
 }
 
-// outcome is what decisions are counted by, within a zone.
-type outcome struct{ decision, status string }
+// outcomes has the labels of a zone's decisions, by decision and evaluation status.
+// Each is made when it is needed first: counting one more allocates nothing, and a
+// zone does not take room for what never comes of it.
+type outcomes struct {
+	zone string
+	made [2 * statuses]atomic.Pointer[labels]
+}
+
+// statuses is how many evaluation statuses there are.
+const statuses = 3
 
 // labels are those of one outcome, as the instruments take them.
 type labels struct {
@@ -131,25 +140,32 @@ type labels struct {
 	time  []metric.RecordOption
 }
 
-// outcomesOf makes the labels of a zone's decisions beforehand, so that
-// counting one allocates nothing for them.
-func outcomesOf(zone string) map[outcome]labels {
-	all := map[outcome]labels{}
-	for _, decision := range []string{policy.Allow, policy.Deny} {
-		for _, status := range []string{policy.StatusComplete, policy.StatusPartial, policy.StatusError} {
-			of := metric.WithAttributeSet(attribute.NewSet(
-				attribute.String("zone", zone), attribute.String("decision", decision), attribute.String("status", status)))
-			all[outcome{decision, status}] = labels{[]metric.AddOption{of}, []metric.RecordOption{of}}
-		}
+func (o *outcomes) labels(decision, status string) *labels {
+	i := 0
+	switch status {
+	case policy.StatusPartial:
+		i = 1
+	case policy.StatusError:
+		i = 2
 	}
-	return all
+	if decision == policy.Allow {
+		i += statuses
+	}
+	l := o.made[i].Load()
+	if l == nil {
+		of := metric.WithAttributeSet(attribute.NewSet(
+			attribute.String("zone", o.zone), attribute.String("decision", decision), attribute.String("status", status)))
+		l = &labels{[]metric.AddOption{of}, []metric.RecordOption{of}}
+		o.made[i].Store(l) // or another that is the same
+	}
+	return l
 }
 
 // elsewhere labels decisions of zones that are not served, whatever callers
 // name them, so that callers cannot make series without end.
-var elsewhere = outcomesOf("")
+var elsewhere outcomes
 
-func (m *metrics) decided(ctx context.Context, of labels, took time.Duration) {
+func (m *metrics) decided(ctx context.Context, of *labels, took time.Duration) {
 	m.decisions.Add(ctx, 1, of.count...)
 	m.latency.Record(ctx, took.Seconds(), of.time...)
 }

@@ -31,7 +31,7 @@ type refused struct {
 type zone struct {
 	id string
 	// outcomes label its decisions in the metrics.
-	outcomes map[outcome]labels
+	outcomes outcomes
 	// current is what answers; nil until something was loaded.
 	current atomic.Pointer[snapshot]
 
@@ -54,7 +54,7 @@ type zone struct {
 }
 
 func newZone(id string) *zone {
-	return &zone{id: id, outcomes: outcomesOf(id), seen: noSequence, moved: make(chan struct{}, 1)}
+	return &zone{id: id, outcomes: outcomes{zone: id}, seen: noSequence, moved: make(chan struct{}, 1)}
 }
 
 // want notes a verified pointer. It tells whether that is news: a higher
