@@ -129,7 +129,7 @@ func (s *site) start() {
 	root := filepath.Join(s.dir, "root.json")
 	s.cli(nil, "key", "root", "fetch", root)
 	s.process("caracald", []string{"CARACALD_TOKEN=" + s.daemonKey, "CARACALD_DECIDE_TOKEN=" + askToken}, "--admin-url", s.between(), "--zone", s.zone,
-		"--trust-root", root, "--state-dir", filepath.Join(s.dir, "daemon"), "--decide-addr", decideAddress, "--spool-max-bytes", "65536", "--log-level", "error")
+		"--trust-root", root, "--state-dir", filepath.Join(s.dir, "daemon"), "--decide-addr", decideAddress, "--spool-max-bytes", "65536", "--ship-interval", "20ms", "--log-level", "error")
 	s.eventually("the daemon is ready", func() error { return get(s.decide+"/readyz", "", nil) })
 	s.set = s.id("policy-set", "create", "set")
 }
