@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/daemon"
 )
 
@@ -24,6 +25,7 @@ type childConfig struct {
 	AdminURL, StateDir string
 	TrustRoot          json.RawMessage
 	Socket             string
+	Durability         audit.Durability
 }
 
 func TestMain(m *testing.M) {
@@ -45,7 +47,7 @@ func child(text string) error {
 	}
 	d, err := daemon.New(daemon.Config{
 		AdminURLs: []string{c.AdminURL}, Token: daemonToken, TrustRoot: c.TrustRoot, StateDir: c.StateDir, DecideAddr: "127.0.0.1:0", DecideSocket: c.Socket,
-		CacheBytes: 1 << 20, RetryMin: time.Millisecond, RetryMax: 50 * time.Millisecond, WatchWait: time.Second, DrainTimeout: patience,
+		SpoolDurability: c.Durability, CacheBytes: 1 << 20, RetryMin: time.Millisecond, RetryMax: 50 * time.Millisecond, WatchWait: time.Second, DrainTimeout: patience,
 	})
 	if err != nil {
 		return err
@@ -66,7 +68,11 @@ func child(text string) error {
 // pointer moves. Every decision that was answered is in the audit, equal to the
 // answer, or counted as a gap; no sequence goes back, over the restarts too; and
 // each answer is of a version that was active.
-func TestKill(t *testing.T) {
+func TestKill(t *testing.T) { eachWay(t, kill) }
+
+func kill(t *testing.T, set func(*daemon.Config)) {
+	var durability daemon.Config
+	set(&durability)
 	rounds := 6
 	if testing.Short() {
 		rounds = 2
@@ -95,7 +101,7 @@ func TestKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	config, err := json.Marshal(childConfig{AdminURL: p.server.URL, StateDir: dir + "/state", TrustRoot: p.trust.roots[0], Socket: dir + "/s"})
+	config, err := json.Marshal(childConfig{AdminURL: p.server.URL, StateDir: dir + "/state", TrustRoot: p.trust.roots[0], Socket: dir + "/s", Durability: durability.SpoolDurability})
 	if err != nil {
 		t.Fatal(err)
 	}
