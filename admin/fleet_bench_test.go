@@ -59,19 +59,7 @@ func benchFleet(b *testing.B) (*admin.Server, [][]byte) {
 		}
 		return nil
 	})
-	server, err := admin.New(ctx, admin.Config{Store: st, Keys: keys, BootstrapToken: root, HeartbeatTimeout: time.Hour})
-	if err != nil {
-		b.Fatal(err)
-	}
-	background, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- server.Run(background) }()
-	b.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			b.Error(err)
-		}
-	})
+	server := runControl(b, admin.Config{Store: st, Keys: keys, BootstrapToken: root, HeartbeatTimeout: time.Hour})
 	bodies, reports := make([][]byte, benchDaemons), make([]bundle.ReceiptReport, benchDaemons)
 	for i := range bodies {
 		r := bundle.ReceiptReport{
@@ -169,4 +157,23 @@ func BenchmarkDaemons(b *testing.B) {
 			b.ReportMetric(float64(size), "answer-B")
 		})
 	}
+}
+
+// runControl runs a control plane until the benchmark ends.
+func runControl(b *testing.B, cfg admin.Config) *admin.Server {
+	b.Helper()
+	server, err := admin.New(b.Context(), cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	background, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(background) }()
+	b.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	})
+	return server
 }

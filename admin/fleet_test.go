@@ -358,10 +358,9 @@ func TestHeartbeatsAreGathered(t *testing.T) {
 	}
 }
 
-// TestReplicasShareDaemons: a daemon that goes from one control plane to another
-// and back is always what it last said.
-func TestReplicasShareDaemons(t *testing.T) {
-	p := newPlane(t, nil).run()
+// replica is another control plane of the same store, which runs too.
+func (p *plane) replica(t *testing.T) *plane {
+	t.Helper()
 	second, err := admin.New(t.Context(), admin.Config{Store: p.store, Keys: p.keys, BootstrapToken: root})
 	if err != nil {
 		t.Fatal(err)
@@ -371,6 +370,14 @@ func TestReplicasShareDaemons(t *testing.T) {
 	q := p.in(t)
 	q.url, q.server = web.URL, second
 	q.run()
+	return q
+}
+
+// TestReplicasShareDaemons: a daemon that goes from one control plane to another
+// and back is always what it last said.
+func TestReplicasShareDaemons(t *testing.T) {
+	p := newPlane(t, nil).run()
+	q := p.replica(t)
 	v := p.publish(p.zone("one"), "set")
 	p.activate(v)
 	behind, loaded := report("a", loadedReceipt(v, 0)), report("a", loadedReceipt(v, 1))

@@ -84,19 +84,7 @@ func BenchmarkLargeReport(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	server, err := admin.New(ctx, admin.Config{Store: st, Keys: keys, BootstrapToken: root, HeartbeatTimeout: time.Hour})
-	if err != nil {
-		b.Fatal(err)
-	}
-	background, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- server.Run(background) }()
-	b.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			b.Error(err)
-		}
-	})
+	server := runControl(b, admin.Config{Store: st, Keys: keys, BootstrapToken: root, HeartbeatTimeout: time.Hour})
 	send := func(r bundle.ReceiptReport) (revision string, size int) {
 		body, err := json.Marshal(r)
 		if err != nil {

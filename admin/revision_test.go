@@ -1,7 +1,6 @@
 package admin_test
 
 import (
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -115,15 +114,7 @@ func TestReportsBuildOnARevision(t *testing.T) {
 // not with what one control plane believes.
 func TestReplicasShareRevisions(t *testing.T) {
 	p := newPlane(t, nil).run()
-	second, err := admin.New(t.Context(), admin.Config{Store: p.store, Keys: p.keys, BootstrapToken: root})
-	if err != nil {
-		t.Fatal(err)
-	}
-	web := httptest.NewServer(second.Handler())
-	t.Cleanup(web.Close)
-	q := p.in(t)
-	q.url, q.server = web.URL, second
-	q.run()
+	q := p.replica(t)
 	v := p.publish(p.zone("one"), "set")
 	refused := func(at *plane, r bundle.ReceiptReport) {
 		t.Helper()

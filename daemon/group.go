@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"encoding/json"
 	"strconv"
 	"time"
 
@@ -63,7 +62,7 @@ func (g *group) answer(requests []*eventloop.Request) (quick bool) {
 			r.Elsewhere = true
 		} else if m.problem != nil {
 			g.s.d.metrics.refused(g.s.d.serving, m.problem.code)
-			g.refuse(m, r)
+			r.Answer = appendResponse(r.Answer, m.problem.status, m.rq.id, m.header, r.Close, m.problem.encode())
 		} else {
 			g.body = m.out.appendAnswer(g.body[:0], &m.rq)
 			r.Answer = appendResponse(r.Answer, fasthttp.StatusOK, m.rq.id, "", r.Close, g.body)
@@ -102,14 +101,6 @@ func (g *group) recover(m *member) {
 	if r := recover(); r != nil {
 		m.problem = g.s.d.crash(&m.rq, r)
 	}
-}
-
-func (g *group) refuse(m *member, r *eventloop.Request) {
-	body, err := json.Marshal(m.problem.body())
-	if err != nil { // two strings cannot fail
-		body = []byte(`{"error":"internal_error","error_description":""}`)
-	}
-	r.Answer = appendResponse(r.Answer, m.problem.status, m.rq.id, m.header, r.Close, body)
 }
 
 // appendResponse appends a response of HTTP/1.1, as the server behind the loops

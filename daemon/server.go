@@ -228,15 +228,20 @@ type errorBody struct {
 
 func (p *problem) body() errorBody { return errorBody{p.code, p.reason} }
 
-func writeProblem(ctx *fasthttp.RequestCtx, p *problem) {
+// encode is the body as it is sent.
+func (p *problem) encode() []byte {
 	data, err := json.Marshal(p.body())
 	if err != nil { // two strings cannot fail
-		data = []byte(`{"error":"internal_error","error_description":""}`)
+		return []byte(`{"error":"internal_error","error_description":""}`)
 	}
+	return data
+}
+
+func writeProblem(ctx *fasthttp.RequestCtx, p *problem) {
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(p.status)
 	ctx.SetContentType("application/json")
-	ctx.SetBody(data)
+	ctx.SetBody(p.encode())
 }
 
 // badRequest answers what fasthttp could not read.

@@ -32,8 +32,10 @@ type bulk struct {
 func (b *bulk) begin(loads int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	were := b.loads
 	b.loads += loads
-	if b.thrifty || b.loads < bulkLoads {
+	// Setting it stops the world, so it is not tried again with every further load.
+	if b.thrifty || were >= bulkLoads || b.loads < bulkLoads {
 		return
 	}
 	if before := debug.SetGCPercent(thriftyGarbage); before != usualGarbage {
