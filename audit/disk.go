@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/caracalai/caracald/internal/durable"
 )
 
 // disk is what the spool asks of a file system: the real one, or in tests one
@@ -39,18 +41,7 @@ func (osDisk) open(name string, flag int) (file, error) {
 
 func (osDisk) rename(from, to string) error { return os.Rename(from, to) }
 func (osDisk) remove(name string) error     { return os.Remove(name) }
-
-func (osDisk) syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
-		err = closeErr
-	}
-	return err
-}
+func (osDisk) syncDir(dir string) error     { return durable.SyncDirectory(dir) }
 
 // replaceFile makes name hold data, wholly or not at all, and durably: write
 // beside it, fsync, rename over it, fsync the directory.

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/caracalai/caracald/bundle"
+	"github.com/caracalai/caracald/internal/durable"
 )
 
 // state is the directory in which a daemon keeps what it needs to start without
@@ -37,36 +38,12 @@ func openState(dir string, log *slog.Logger) (state, error) {
 }
 
 // write replaces a file whole or not at all, and returns when that is durable.
-func (s state) write(name string, data []byte) (err error) {
+func (s state) write(name string, data []byte) error {
 	path := filepath.Join(s.dir, name)
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("writing %s: %w", path, err)
-		}
-	}()
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*") // with mode 0600
-	if err != nil {
-		return err
+	if err := durable.Replace(path, data, 0o600); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }
 
 func (s state) read(name string) ([]byte, error) {
@@ -90,14 +67,8 @@ func (s state) setAside(name string) error {
 // sweep removes what writing left behind when the process was killed.
 func (s state) sweep() error {
 	for _, sub := range []string{"", "zones", "bundles", "trust"} {
-		left, err := filepath.Glob(filepath.Join(s.dir, sub, ".tmp-*"))
-		if err != nil {
-			return err
-		}
-		for _, path := range left {
-			if err := os.Remove(path); err != nil {
-				return fmt.Errorf("sweeping the state directory: %w", err)
-			}
+		if err := durable.Sweep(filepath.Join(s.dir, sub)); err != nil {
+			return fmt.Errorf("sweeping the state directory: %w", err)
 		}
 	}
 	return nil

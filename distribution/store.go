@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"gocloud.dev/gcerrors"
 
 	"github.com/caracalai/caracald/bundle"
+	"github.com/caracalai/caracald/internal/durable"
 )
 
 // objectCaching is the Cache-Control of an object, for CDNs before the store:
@@ -131,10 +133,7 @@ func (s *Store) publish(ctx context.Context, sha256 string, data []byte) (writte
 		return false, err
 	}
 	unread := err
-	err = s.bucket.WriteAll(ctx, sha256, data, &blob.WriterOptions{
-		ContentType: MediaType, CacheControl: objectCaching, DisableContentTypeDetection: true, IfNotExist: true,
-	})
-	if gcerrors.Code(err) == gcerrors.FailedPrecondition { // somebody else came first
+	if err = s.write(ctx, sha256, data); errors.Is(err, fs.ErrExist) { // somebody else came first
 		if unread != nil {
 			return false, unread
 		}
@@ -143,10 +142,28 @@ func (s *Store) publish(ctx context.Context, sha256 string, data []byte) (writte
 		}
 		return false, err
 	}
-	if err == nil {
-		err = s.sync(sha256)
-	}
 	return err == nil, err
+}
+
+// write puts the object where there is none, durably. Where there is one the
+// error matches fs.ErrExist.
+func (s *Store) write(ctx context.Context, sha256 string, data []byte) error {
+	if s.files != "" {
+		// Not the driver, which looks whether there is a file and renames then: of
+		// several writers at once, each would replace what the one before it wrote.
+		path := s.files + sha256
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil { // less the umask, as the driver's
+			return err
+		}
+		return durable.Create(path, data, 0o666)
+	}
+	err := s.bucket.WriteAll(ctx, sha256, data, &blob.WriterOptions{
+		ContentType: MediaType, CacheControl: objectCaching, DisableContentTypeDetection: true, IfNotExist: true,
+	})
+	if gcerrors.Code(err) == gcerrors.FailedPrecondition {
+		return fs.ErrExist
+	}
+	return err
 }
 
 // compare tells whether the object is there. It is an error if it is another one.
@@ -164,22 +181,4 @@ func (s *Store) compare(ctx context.Context, sha256 string, size int64) (there b
 		return false, fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	return true, nil
-}
-
-// sync makes a file durable, which its driver does not. Other stores are durable
-// when they have answered.
-func (s *Store) sync(sha256 string) error {
-	if s.files == "" {
-		return nil
-	}
-	for _, path := range []string{s.files + sha256, filepath.Dir(s.files + sha256)} {
-		f, err := os.Open(path)
-		if err != nil {
-			return fmt.Errorf("making the file durable: %w", err)
-		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
-			return fmt.Errorf("making the file durable: %w", err)
-		}
-	}
-	return nil
 }

@@ -2,13 +2,13 @@ package mirror
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/caracalai/caracald/bundle"
+	"github.com/caracalai/caracald/internal/durable"
 )
 
 // disk is the state directory. Nothing in it is believed: pointers and roots are
@@ -25,7 +25,6 @@ const (
 	zoneDir    = "zones"
 	trustFile  = "trust.json"
 	grantsFile = "grants.json"
-	unfinished = ".tmp-"
 )
 
 // openDisk makes the directory, and removes what writing left behind when the
@@ -37,14 +36,8 @@ func openDisk(dir string) (disk, error) {
 		if err := os.MkdirAll(path, 0o700); err != nil {
 			return d, fmt.Errorf("preparing the state directory: %w", err)
 		}
-		left, err := filepath.Glob(filepath.Join(path, unfinished+"*"))
-		if err != nil {
+		if err := durable.Sweep(path); err != nil {
 			return d, fmt.Errorf("sweeping the state directory: %w", err)
-		}
-		for _, path := range left {
-			if err := os.Remove(path); err != nil {
-				return d, fmt.Errorf("sweeping the state directory: %w", err)
-			}
 		}
 	}
 	return d, nil
@@ -57,39 +50,10 @@ func (d disk) path(name ...string) string {
 // write replaces a file whole or not at all, and returns when that is durable.
 func (d disk) write(data []byte, name ...string) error {
 	path := d.path(name...)
-	err := d.replace(path, data)
-	if err == nil {
-		err = syncDirectory(filepath.Dir(path))
-	}
-	if err != nil {
+	if err := durable.Replace(path, data, 0o600); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	return nil
-}
-
-func (d disk) replace(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), unfinished+"*") // with mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
-func syncDirectory(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // zones reads the kept pointers. What cannot be read is set aside and named in

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caracalai/caracald/audit"
+	"github.com/caracalai/caracald/internal/durable"
 )
 
 // tailBytes is how much of a file's end is looked at after a crash: more than
@@ -36,7 +37,7 @@ func (s *Sink) recover() error {
 	}
 	f, err := os.OpenFile(s.o.Path, os.O_RDWR|os.O_CREATE, 0o640)
 	if err == nil {
-		err = syncDir(filepath.Dir(s.o.Path))
+		err = durable.SyncDirectory(filepath.Dir(s.o.Path))
 	}
 	if err != nil {
 		return err
@@ -151,12 +152,4 @@ func parse(text []byte) (known, bool) {
 		return known{}, false
 	}
 	return k, true
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caracalai/caracald/internal/durable"
 )
 
 const (
@@ -56,7 +58,7 @@ func (s *Sink) rotate() (err error) {
 	if err := s.o.fault("rename", name); err != nil {
 		return err
 	}
-	if err := errors.Join(os.Rename(s.o.Path, name), syncDir(dir)); err != nil {
+	if err := errors.Join(os.Rename(s.o.Path, name), durable.SyncDirectory(dir)); err != nil {
 		return err
 	}
 	if err := s.o.fault("create", s.o.Path); err != nil {
@@ -66,7 +68,7 @@ func (s *Sink) rotate() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDirectory(dir); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	s.file, s.size, s.first = f, 0, time.Time{}
@@ -193,7 +195,7 @@ func (s *Sink) pack(path string) (err error) {
 		return err
 	}
 	dir := filepath.Dir(path)
-	if err := errors.Join(os.Rename(temp, path+packed), syncDir(dir)); err != nil {
+	if err := errors.Join(os.Rename(temp, path+packed), durable.SyncDirectory(dir)); err != nil {
 		return err
 	}
 	return os.Remove(path)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caracalai/caracald/bundle"
+	"github.com/caracalai/caracald/internal/durable"
 )
 
 func newBundleCommand(a *app) *cobra.Command {
@@ -118,7 +119,7 @@ func (a *app) bundlePull() *cobra.Command {
 		if *output == "" {
 			*output = list[0] + ".bundle"
 		}
-		if err := errors.Join(writeFile(*output+".sig", env, 0o644), writeFile(*output, data, 0o644)); err != nil {
+		if err := errors.Join(durable.Replace(*output+".sig", env, 0o644), durable.Replace(*output, data, 0o644)); err != nil {
 			return err
 		}
 		return a.show(map[string]string{"file": *output, "envelope": *output + ".sig"}, func() error {
@@ -198,7 +199,7 @@ another than those of the trust root, for example ECDSA P-256 for ES256.`,
 		if err != nil {
 			return err
 		}
-		if err := writeFile(*output, made, 0o644); err != nil {
+		if err := durable.Replace(*output, made, 0o644); err != nil {
 			return err
 		}
 		return a.show(map[string]any{"file": *output, "signed": key != nil}, func() error {

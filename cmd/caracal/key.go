@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caracalai/caracald/bundle"
+	"github.com/caracalai/caracald/internal/durable"
 )
 
 func newKeyCommand(a *app) *cobra.Command {
@@ -40,7 +41,7 @@ func (a *app) keyGenerate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(writeFile(name, private, 0o600), writeFile(name+".pub", public, 0o644)); err != nil {
+			if err := errors.Join(durable.Replace(name, private, 0o600), durable.Replace(name+".pub", public, 0o644)); err != nil {
 				return err
 			}
 			return a.show(map[string]string{"key_id": key.KeyID(), "private": name, "public": name + ".pub"}, func() error {
@@ -143,7 +144,7 @@ with the next --version, signed by the keys of the root before it too.`,
 		if err != nil {
 			return err
 		}
-		if err := writeFile(list[0], root, 0o644); err != nil {
+		if err := durable.Replace(list[0], root, 0o644); err != nil {
 			return err
 		}
 		return a.showRoot(root)
@@ -167,7 +168,7 @@ func (a *app) rootSign() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("%s: %w", list[0], err)
 		}
-		if err := writeFile(list[0], signed, 0o644); err != nil {
+		if err := durable.Replace(list[0], signed, 0o644); err != nil {
 			return err
 		}
 		return a.print(list[0] + " is signed")
@@ -205,7 +206,7 @@ func (a *app) rootFetch() *cobra.Command {
 		if len(t.Roots) == 0 {
 			return errors.New("the control plane has no trust root")
 		}
-		if err := writeFile(list[0], t.Roots[0], 0o644); err != nil {
+		if err := durable.Replace(list[0], t.Roots[0], 0o644); err != nil {
 			return err
 		}
 		return a.showRoot(t.Roots[0])

@@ -25,6 +25,7 @@ import (
 	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/distribution"
 	_ "github.com/caracalai/caracald/distribution/drivers" // the stores of --bundle-store and --bundle-source
+	"github.com/caracalai/caracald/internal/durable"
 	"github.com/caracalai/caracald/internal/health"
 	"github.com/caracalai/caracald/internal/serving"
 	"github.com/caracalai/caracald/settings"
@@ -263,7 +264,7 @@ func keptToken(path string) (string, error) {
 		return "", err
 	}
 	token := "crcl_" + rand.Text()
-	if err := writeFile(path, []byte(token+"\n"), 0o600); err != nil {
+	if err := durable.Replace(path, []byte(token+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("keeping the admin token: %w", err)
 	}
 	return token, nil
@@ -276,28 +277,10 @@ func sharedToken(ctx context.Context, st store.Store, file, own string) (string,
 	if err != nil || token == own {
 		return token, err
 	}
-	if err := writeFile(file, []byte(token+"\n"), 0o600); err != nil {
+	if err := durable.Replace(file, []byte(token+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("keeping the admin token: %w", err)
 	}
 	return token, nil
-}
-
-// writeFile replaces a file whole or not at all.
-func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // stopTelemetry exports what is left, for a few seconds at most.

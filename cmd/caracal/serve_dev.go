@@ -20,6 +20,7 @@ import (
 	"github.com/caracalai/caracald/admin/client"
 	"github.com/caracalai/caracald/admin/store/sqlite"
 	"github.com/caracalai/caracald/daemon"
+	"github.com/caracalai/caracald/internal/durable"
 	"github.com/caracalai/caracald/settings"
 	"github.com/caracalai/caracald/telemetry"
 )
@@ -137,7 +138,7 @@ func serveDev(ctx context.Context, loaded *settings.Loaded[settings.Dev], log *s
 			case <-d.Ready():
 			}
 			env := envFile(c.BaseURL(), set.Token, zone, "http://"+d.Addr().String())
-			if err := writeFile(filepath.Join(set.DataDir, "env"), []byte(env), 0o600); err != nil {
+			if err := durable.Replace(filepath.Join(set.DataDir, "env"), []byte(env), 0o600); err != nil {
 				return loaded.Invalid("data-dir", err)
 			}
 			return ready(env)
@@ -187,5 +188,5 @@ func daemonToken(ctx context.Context, c *client.Client, path string) (string, er
 	if err != nil {
 		return "", fmt.Errorf("making the daemon's token: %w", err)
 	}
-	return t.Secret, writeFile(path, []byte(t.Secret+"\n"), 0o600)
+	return t.Secret, durable.Replace(path, []byte(t.Secret+"\n"), 0o600)
 }
