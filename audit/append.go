@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,6 +27,14 @@ const unled = 256
 type pending struct {
 	buf  []byte
 	done chan error
+	// settled is set when done gets what became of the record.
+	settled atomic.Bool
+}
+
+// settle tells what became of the record. p is somebody else's then.
+func (p *pending) settle(err error) {
+	p.settled.Store(true)
+	p.done <- err
 }
 
 var pendings = sync.Pool{New: func() any { return &pending{done: make(chan error, 1)} }}
@@ -52,6 +61,7 @@ type Appending struct {
 // share one write and one fsync. Nothing of r is kept.
 func (s *Spool) Start(r *Record) Appending {
 	p := pendings.Get().(*pending)
+	p.settled.Store(false)
 	var err error
 	if p.buf, err = AppendRecord(p.buf[:0], r); err == nil {
 		err = s.enqueue(p)
@@ -61,6 +71,26 @@ func (s *Spool) Start(r *Record) Appending {
 		return Appending{err: err}
 	}
 	return Appending{s: s, p: p}
+}
+
+// Done tells whether Wait returns at once. With SyncNone it may never be so before
+// Wait is called, which then writes.
+func (a Appending) Done() bool { return a.p == nil || a.p.settled.Load() }
+
+// Notify has f called whenever Done of records may have come to be true. It is to
+// return at once.
+func (s *Spool) Notify(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told := append(slices.Clone(*s.told.Load()), f)
+	s.told.Store(&told)
+}
+
+// tell calls those whom Notify was given.
+func (s *Spool) tell() {
+	for _, f := range *s.told.Load() {
+		f()
+	}
 }
 
 // Wait returns when the record is durable, or with the errors of Append.
@@ -198,6 +228,7 @@ func (s *Spool) step(timer *time.Timer) (wait time.Duration, done bool) {
 		if err := s.syncActive(); err != nil {
 			s.fail(err, nil)
 		}
+		s.trimActive()
 		return 0, true
 	default:
 		return -1, false
@@ -288,10 +319,11 @@ func (s *Spool) commit(group []*pending) {
 	}
 	s.gaps.settle(gaps)
 	for i, p := range group {
-		p.done <- nil
+		p.settle(nil)
 		group[i] = nil
 	}
 	s.spare = group[:0]
+	s.tell()
 }
 
 func (s *Spool) write(group []*pending, gaps [][]byte) error {
@@ -333,6 +365,7 @@ func (s *Spool) write(group []*pending, gaps [][]byte) error {
 			return fmt.Errorf("making records durable: %w", err)
 		}
 	}
+	s.askForSpare(last.size + int64(len(frame)))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	seg := &s.segments[len(s.segments)-1]
@@ -413,8 +446,9 @@ func (s *Spool) fail(cause error, group []*pending) {
 	s.queue, s.reserved = nil, 0
 	s.mu.Unlock()
 	for _, p := range group {
-		p.done <- fmt.Errorf("%w: %w", ErrSpoolFailed, cause)
+		p.settle(fmt.Errorf("%w: %w", ErrSpoolFailed, cause))
 	}
+	s.tell()
 }
 
 // retry begins a new segment after a disk error.

@@ -226,8 +226,14 @@ func (s *Spool) verifySegment(seg *segment, end position, limit uint64) (_ posit
 	}
 	seg.end, seg.size = w.at.offset, w.at.pos
 	if limit == math.MaxUint64 && headerOK && info.Size() > seg.size {
-		s.log.Warn("cutting a torn frame off the audit spool", "segment", seg.name,
-			"bytes", info.Size()-seg.size, "next_offset", seg.end)
+		ahead, err := blank(f, seg.size, info.Size())
+		if err != nil {
+			return end, false, fmt.Errorf("reading what follows the last frame: %w", err)
+		}
+		if !ahead {
+			s.log.Warn("cutting a torn frame off the audit spool", "segment", seg.name,
+				"bytes", info.Size()-seg.size, "next_offset", seg.end)
+		}
 		if err := f.Truncate(seg.size); err != nil {
 			return end, false, fmt.Errorf("cutting a torn frame off: %w", err)
 		}
@@ -272,10 +278,12 @@ func (s *Spool) resume(sound bool) error {
 // on. Only the committer calls it, or who is alone.
 func (s *Spool) beginSegment() error {
 	h := segmentHeader{epoch: s.epoch, first: s.next, prev: s.hash}
-	seg, f, err := createSegment(s.disk, s.dir, h, s.durability != SyncNone)
+	seg, f, err := s.createSegment(h)
 	if err != nil {
 		return err
 	}
+	s.spareAsked = false
+	s.trimActive()
 	if s.active != nil {
 		if err := s.active.Close(); err != nil {
 			s.log.Warn("closing an audit segment", "error", err)

@@ -30,21 +30,18 @@ func buildSpool(t testing.TB, records int, segmentBytes int64) builtSpool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	size := func() int64 {
-		names := segmentFiles(t, b.dir)
-		info, err := os.Stat(names[len(names)-1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return info.Size()
-	}
 	last := ""
+	var before int64 // bytes of the segments before the last
 	for i := range records {
+		had := s.Stats().Bytes
 		appendRecords(t, s, i, i+1)
 		if names := segmentFiles(t, b.dir); names[len(names)-1] != last {
+			if last != "" {
+				before = had
+			}
 			last, b.ends = names[len(names)-1], nil
 		}
-		b.ends = append(b.ends, size())
+		b.ends = append(b.ends, s.Stats().Bytes-before)
 	}
 	closeSpool(t, s)
 	return b

@@ -104,26 +104,33 @@ func listSegments(dir string) ([]segment, error) {
 
 // createSegment makes an empty segment, durably where it is to be, and leaves it
 // open. A file of the same name holds no whole frame and is replaced.
-func createSegment(d disk, dir string, h segmentHeader, durable bool) (segment, file, error) {
-	name := segmentName(dir, h.first)
+func (s *Spool) createSegment(h segmentHeader) (segment, file, error) {
+	name, header := segmentName(s.dir, h.first), h.append(nil)
+	seg := segment{name: name, first: h.first, end: h.first, size: segmentHeaderBytes}
+	f, err := s.takeSpare(name, header)
+	if err != nil {
+		s.log.Warn("using the audit segment that was written ahead", "segment", name, "error", err)
+	} else if f != nil {
+		return seg, f, nil
+	}
 	flag := os.O_RDWR
+	durable := s.durability != SyncNone
 	if durable {
-		if err := replaceFile(d, name, h.append(nil)); err != nil {
+		if err := replaceFile(s.disk, name, header); err != nil {
 			return segment{}, nil, fmt.Errorf("making a segment: %w", err)
 		}
 	} else {
 		flag |= os.O_CREATE | os.O_TRUNC
 	}
-	f, err := d.open(name, flag)
-	if err != nil {
+	if f, err = s.disk.open(name, flag); err != nil {
 		return segment{}, nil, fmt.Errorf("opening a new segment: %w", err)
 	}
 	if !durable {
-		if _, err := f.WriteAt(h.append(nil), 0); err != nil {
+		if _, err := f.WriteAt(header, 0); err != nil {
 			return segment{}, nil, errors.Join(fmt.Errorf("making a segment: %w", err), f.Close())
 		}
 	}
-	return segment{name: name, first: h.first, end: h.first, size: segmentHeaderBytes}, f, nil
+	return seg, f, nil
 }
 
 // hole is a range of offsets whose records cannot be read.

@@ -52,7 +52,8 @@ type SpoolOptions struct {
 	// Dir is made when it does not exist. One spool at a time has it.
 	Dir string
 	// MaxBytes bounds what the segments hold together, in bytes;
-	// DefaultMaxBytes when zero.
+	// DefaultMaxBytes when zero. Where records wait for the disk, one segment more is
+	// written ahead.
 	MaxBytes int64
 	// SegmentBytes is the size at which the next segment is begun;
 	// DefaultSegmentBytes when zero, and never more than a quarter of MaxBytes.
@@ -105,7 +106,14 @@ type Spool struct {
 	// ending is closed when Close is called.
 	ending    chan struct{}
 	closeOnce sync.Once
+	// wantSpare asks for the next segment to be written ahead, aheadEnded is closed
+	// when none is any more.
+	wantSpare  chan struct{}
+	aheadEnded chan struct{}
 	closeErr  error
+
+	// told are those whom Notify was given.
+	told atomic.Pointer[[]func()]
 
 	mu       sync.Mutex
 	queue    []*pending
@@ -127,12 +135,15 @@ type Spool struct {
 	waiting  bool          // somebody waits on notify
 	notify   chan struct{} // closed when next advances or the spool closes
 
+	spareReady bool // the next segment is written ahead
+
 	// committing is held by who writes segments: the committer or, where nothing
 	// waits for the disk, a caller in its place. It guards these.
 	committing sync.Mutex
 	active     file
 	builder    frameBuilder
 	spare      []*pending
+	spareAsked bool // for the segment after the active one
 	lastGroup  int
 	backoff    time.Duration
 
@@ -189,6 +200,11 @@ func OpenSpool(o SpoolOptions) (*Spool, error) {
 	} else {
 		close(s.packed)
 	}
+	if s.durability != SyncNone {
+		go s.writeAhead()
+	} else {
+		close(s.aheadEnded)
+	}
 	return s, nil
 }
 
@@ -206,7 +222,9 @@ func newSpool(o SpoolOptions) (*Spool, error) {
 		dir: o.Dir, maxBytes: o.MaxBytes, segBytes: o.SegmentBytes, durability: o.Durability,
 		groupDelay: o.GroupDelay, packDelay: o.PackDelay, retryDelay: o.retryDelay, log: o.Logger, disk: o.disk,
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}), filled: make(chan struct{}, 1), packed: make(chan struct{}), ending: make(chan struct{}), notify: make(chan struct{}),
+		wantSpare: make(chan struct{}, 1), aheadEnded: make(chan struct{}),
 	}
+	s.told.Store(new([]func()))
 	if s.maxBytes == 0 {
 		s.maxBytes = DefaultMaxBytes
 	}
@@ -309,8 +327,10 @@ func (s *Spool) Close() error {
 		s.noteFull()
 		<-s.stopped
 		<-s.packed
+		<-s.aheadEnded
 		s.reading.Lock()
 		defer s.reading.Unlock()
+		s.removeSpare()
 		if err := s.release(); err != nil {
 			s.closeErr = fmt.Errorf("closing the audit spool: %w", err)
 		}
