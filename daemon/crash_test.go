@@ -68,7 +68,7 @@ func child(text string) error {
 // pointer moves. Every decision that was answered is in the audit, equal to the
 // answer, or counted as a gap; no sequence goes back, over the restarts too; and
 // each answer is of a version that was active.
-func TestKill(t *testing.T) { eachWay(t, kill) }
+func TestKill(t *testing.T) { eachDurability(t, kill) }
 
 func kill(t *testing.T, set func(*daemon.Config)) {
 	var durability daemon.Config

@@ -18,16 +18,23 @@ import (
 	"github.com/caracalai/caracald/daemon"
 )
 
-// eachWay runs a test with records that are left to the operating system, where event
-// loops serve decisions, and with durable ones, where the server behind them does.
+// eachWay runs a test in each of the ways in which decisions are served: by event
+// loops with records that are left to the operating system and with durable ones,
+// for which a loop does not wait, and by the server behind the loops.
 func eachWay(t *testing.T, test func(t *testing.T, set func(*daemon.Config))) {
-	for name, d := range map[string]audit.Durability{"loops": audit.SyncNone, "behind": audit.SyncGroup} {
+	eachDurability(t, test)
+	t.Run("behind", func(t *testing.T) { test(t, func(c *daemon.Config) { c.Name = servedBehind }) })
+}
+
+// servedBehind is the name of a daemon that is asked in a form that the loops leave.
+const servedBehind = "behind"
+
+// eachDurability is eachWay without the server behind.
+func eachDurability(t *testing.T, test func(t *testing.T, set func(*daemon.Config))) {
+	for name, d := range map[string]audit.Durability{"left to the system": audit.SyncNone, "durable": audit.SyncGroup} {
 		t.Run(name, func(t *testing.T) { test(t, func(c *daemon.Config) { c.SpoolDurability = d }) })
 	}
 }
-
-// looped has event loops serve decisions.
-func looped(c *daemon.Config) { c.SpoolDurability = audit.SyncNone }
 
 // beSlow activates policies in z1 that run into the time limit, and asks until the
 // daemon knows.
@@ -55,8 +62,10 @@ result := {"decision": "allow", "evaluation_status": "complete", "determining_po
 
 // Decisions of one zone do not wait for the slow policies of another, on however
 // many connections.
-func TestSlowPoliciesHoldNobodyUp(t *testing.T) {
-	p, n, _ := one(t, func(c *daemon.Config) { looped(c); c.Limits.Timeout = 2 * time.Second })
+func TestSlowPoliciesHoldNobodyUp(t *testing.T) { eachDurability(t, slowPoliciesHoldNobodyUp) }
+
+func slowPoliciesHoldNobodyUp(t *testing.T, set func(*daemon.Config)) {
+	p, n, _ := one(t, func(c *daemon.Config) { set(c); c.Limits.Timeout = 2 * time.Second })
 	beSlow(p, n)
 	other := p.publish("z2", 1, grants("a"))
 	p.activate("z2", &other)
@@ -131,9 +140,11 @@ func plain(body string, headers ...string) string {
 
 // Whether a request is read by the event loops or by the server behind them, the
 // answer is the same, but for the ids that it is given.
-func TestOneAnswerEitherWay(t *testing.T) {
+func TestOneAnswerEitherWay(t *testing.T) { eachDurability(t, oneAnswerEitherWay) }
+
+func oneAnswerEitherWay(t *testing.T, set func(*daemon.Config)) {
 	const token = "a-token-of-the-node"
-	_, n, _ := one(t, func(c *daemon.Config) { looped(c); c.DecideTokens, c.MaxInputBytes = []string{token}, 4096 })
+	_, n, _ := one(t, func(c *daemon.Config) { set(c); c.DecideTokens, c.MaxInputBytes = []string{token}, 4096 })
 	good := "Authorization: Bearer " + token
 	made := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	statuses := map[int]bool{}

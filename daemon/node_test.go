@@ -122,6 +122,9 @@ func (n *node) try(method, path string, body []byte, header ...string) (reply, e
 	if err != nil {
 		return reply{}, err
 	}
+	if n.cfg.Name == servedBehind {
+		req.Header.Set("Connection", "Keep-Alive, X-Test") // the loops leave whatever is not plain
+	}
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}

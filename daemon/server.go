@@ -20,7 +20,6 @@ import (
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 
-	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/daemon/eventloop"
 )
 
@@ -112,17 +111,12 @@ const (
 func (s *server) start() <-chan error {
 	failed := make(chan error, 2)
 	serve := func(plain net.Listener, guarded bool) {
-		l := plain
-		// A loop would wait for the disk, and with it all who came a moment later and
-		// could have shared the wait.
-		if s.d.cfg.SpoolDurability == audit.SyncNone {
-			looped, err := s.loop(plain, guarded)
-			if err != nil {
-				failed <- fmt.Errorf("serving decisions: %w", err)
-				return
-			}
-			l, s.loops = looped, append(s.loops, looped)
+		l, err := s.loop(plain, guarded)
+		if err != nil {
+			failed <- fmt.Errorf("serving decisions: %w", err)
+			return
 		}
+		s.loops = append(s.loops, l)
 		h := &fasthttp.Server{
 			Handler:                      s.handler(guarded),
 			ErrorHandler:                 badRequest,
@@ -160,7 +154,7 @@ func (s *server) start() <-chan error {
 func (s *server) loop(l net.Listener, guarded bool) (eventloop.Listener, error) {
 	return eventloop.Listen(l, eventloop.Config{
 		Path: decidePath, MaxBody: s.d.cfg.MaxInputBytes, Loops: runtime.GOMAXPROCS(0), Idle: idleTimeout, Slow: readTimeout,
-		NewHandler: func() eventloop.Handler { return s.newGroup(guarded) },
+		NewHandler: func(wake func()) eventloop.Handler { return s.newGrouper(guarded, wake) },
 	})
 }
 
@@ -330,11 +324,11 @@ func (s *server) post(ctx *fasthttp.RequestCtx, guarded bool, handle func(*fasth
 		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
 		return unauthorized
 	}
-	if p := s.enter(); p != nil {
+	if _, p := s.enter(1); p != nil {
 		ctx.Response.Header.Set("Retry-After", "1")
 		return p
 	}
-	defer s.leave()
+	defer s.leave(1)
 	defer func() {
 		if r := recover(); r != nil {
 			p = s.d.crash(rq, r)
@@ -343,17 +337,19 @@ func (s *server) post(ctx *fasthttp.RequestCtx, guarded bool, handle func(*fasth
 	return handle(ctx, rq)
 }
 
-// enter counts something that is evaluated, unless there is too much of it; leave
-// ends it.
-func (s *server) enter() *problem {
-	if s.busy.Add(1) <= int64(s.d.cfg.MaxConcurrent) {
-		return nil
+// enter counts n requests that are evaluated, as far as there are not too many, and
+// tells how many it let in and why not the others; leave ends these.
+func (s *server) enter(n int) (entered int, full *problem) {
+	over := s.busy.Add(int64(n)) - int64(s.d.cfg.MaxConcurrent)
+	if over <= 0 {
+		return n, nil
 	}
-	s.busy.Add(-1)
-	return refuse(fasthttp.StatusServiceUnavailable, "overloaded", "more than %d requests are under way", s.d.cfg.MaxConcurrent)
+	out := min(n, int(over))
+	s.leave(out)
+	return n - out, refuse(fasthttp.StatusServiceUnavailable, "overloaded", "more than %d requests are under way", s.d.cfg.MaxConcurrent)
 }
 
-func (s *server) leave() { s.busy.Add(-1) }
+func (s *server) leave(n int) { s.busy.Add(-int64(n)) }
 
 func writeJSON(ctx *fasthttp.RequestCtx, data []byte) {
 	ctx.SetContentType("application/json")

@@ -24,11 +24,24 @@ import (
 	"time"
 )
 
-// Handler answers requests that came in together. It fills the Answer of each,
-// the whole of an HTTP response, or sets Elsewhere. Requests and their bytes are
-// the loop's again when it returns. It tells whether it was quick: where it was
-// not, fewer requests wait for each other from then on.
-type Handler func(group []*Request) (quick bool)
+// Handler takes in requests that came in together. It fills the Answer of each,
+// the whole of an HTTP response, or sets Elsewhere. Where it gives something that is
+// pending, answers are filled when that ends, and the loop goes on meanwhile; the
+// requests' bytes are the loop's again as soon as the handler returns.
+//
+// It tells whether it was quick: where it was not, fewer requests wait for each
+// other from then on.
+type Handler func(group []*Request) (p Pending, quick bool)
+
+// Pending are requests whose answers wait for something, such as a disk.
+type Pending interface {
+	// Ready tells whether End returns at once. The handler's wake is to be called
+	// when it has become so.
+	Ready() bool
+	// End fills the Answer of each request of the group but those that are answered
+	// elsewhere. Close may have been set meanwhile. It is called once, by the loop.
+	End()
+}
 
 // Config says what the loops serve. All but Idle and Slow are required.
 type Config struct {
@@ -40,8 +53,9 @@ type Config struct {
 	// Loops is the number of loops, each of which answers one group at a time.
 	Loops int
 	// NewHandler makes the handler of one loop, which never calls it from two
-	// goroutines at once.
-	NewHandler func() Handler
+	// goroutines at once. wake makes the loop look whether what is pending is ready;
+	// it may be called by anybody, at any time, and returns at once.
+	NewHandler func(wake func()) Handler
 	// Idle is how long a connection may be silent between requests, and Slow how
 	// long the rest of a request may take to come; 2 minutes and 30 s when zero.
 	Idle, Slow time.Duration

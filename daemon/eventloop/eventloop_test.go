@@ -37,33 +37,60 @@ type echo struct {
 	slow bool
 	// before is called with the bodies of each group.
 	before func(r *eventloop.Request)
+	// later has answers wait until keep, which is called with each group, lets them.
+	later  bool
+	keep   func(ready func())
 	server *fasthttp.Server
 	served chan error
 }
 
-func (e *echo) handle(group []*eventloop.Request) (quick bool) {
-	e.largest.Store(max(e.largest.Load(), int64(len(group))))
-	for _, r := range group {
-		if e.before != nil {
-			e.before(r)
+// handler answers at once or, where e is later, when the groups' keeper lets it.
+func (e *echo) handler(wake func()) eventloop.Handler {
+	return func(group []*eventloop.Request) (p eventloop.Pending, quick bool) {
+		e.largest.Store(max(e.largest.Load(), int64(len(group))))
+		g := &echoes{e: e}
+		for _, r := range group {
+			if e.before != nil {
+				e.before(r)
+			}
+			if !r.Elsewhere {
+				g.requests, g.ids, g.bodies = append(g.requests, r), append(g.ids, string(r.ID)), append(g.bodies, string(r.Body))
+			}
 		}
-		if r.Elsewhere {
-			continue
+		if !e.later {
+			g.End()
+			return nil, !e.slow
 		}
-		e.loops.Add(1)
+		e.keep(func() { g.ready.Store(true); wake() })
+		return g, !e.slow
+	}
+}
+
+// echoes is a group that waits for its keeper.
+type echoes struct {
+	e           *echo
+	requests    []*eventloop.Request
+	ids, bodies []string
+	ready       atomic.Bool
+}
+
+func (g *echoes) Ready() bool { return g.ready.Load() }
+
+func (g *echoes) End() {
+	for i, r := range g.requests {
+		g.e.loops.Add(1)
 		last := ""
 		if r.Close {
 			last = "Connection: close\r\n"
 		}
-		r.Answer = fmt.Appendf(r.Answer, "HTTP/1.1 200 OK\r\n%sX-Request-Id: %s\r\nContent-Length: %d\r\n\r\n", last, r.ID, len(r.Body))
-		r.Answer = append(r.Answer, r.Body...)
+		r.Answer = fmt.Appendf(r.Answer, "HTTP/1.1 200 OK\r\n%sX-Request-Id: %s\r\nContent-Length: %d\r\n\r\n%s", last, g.ids[i], len(g.bodies[i]), g.bodies[i])
 	}
-	return !e.slow
 }
 
 // start serves on a listener; change sets what is not the default.
 func start(t *testing.T, network string, change func(*eventloop.Config, *echo)) *echo {
 	t.Helper()
+	network, way, _ := strings.Cut(network, " ")
 	addr := "127.0.0.1:0"
 	if network == "unix" {
 		addr = filepath.Join(t.TempDir(), "s")
@@ -72,8 +99,8 @@ func start(t *testing.T, network string, change func(*eventloop.Config, *echo)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &echo{served: make(chan error, 1)}
-	c := eventloop.Config{Path: "/echo", MaxBody: 1 << 20, Loops: 2, NewHandler: func() eventloop.Handler { return e.handle }}
+	e := &echo{served: make(chan error, 1), later: way == later, keep: func(ready func()) { go ready() }}
+	c := eventloop.Config{Path: "/echo", MaxBody: 1 << 20, Loops: 2, NewHandler: e.handler}
 	if change != nil {
 		change(&c, e)
 	}
@@ -163,8 +190,20 @@ func post(body string) string {
 	return fmt.Sprintf("POST /echo HTTP/1.1\r\nHost: x\r\nX-Request-Id: %d\r\nContent-Length: %d\r\n\r\n%s", len(body), len(body), body)
 }
 
+// later is how a network is called where answers wait for something.
+const later = "later"
+
+// each runs a test on both kinds of network, with answers that are there at once and
+// with others.
 func each(t *testing.T, test func(t *testing.T, network string)) {
-	for _, network := range []string{"tcp", "unix"} {
+	for _, network := range []string{"tcp", "unix", "tcp " + later, "unix " + later} {
+		t.Run(network, func(t *testing.T) { test(t, network) })
+	}
+}
+
+// tcp is each on one kind of network.
+func tcp(t *testing.T, test func(t *testing.T, network string)) {
+	for _, network := range []string{"tcp", "tcp " + later} {
 		t.Run(network, func(t *testing.T) { test(t, network) })
 	}
 }
@@ -196,147 +235,157 @@ func TestPlainRequests(t *testing.T) {
 
 // A request is the same however its bytes come in.
 func TestSplitRequests(t *testing.T) {
-	e := start(t, "tcp", nil)
-	text := post("some body")
-	for at := range text {
+	tcp(t, func(t *testing.T, network string) {
+		e := start(t, network, nil)
+		text := post("some body")
+		for at := range text {
+			c := e.dial(t)
+			c.send(text[:at])
+			c.send(text[at:])
+			if _, _, body := c.answer(); body != "some body" {
+				t.Errorf("split at %d: %q", at, body)
+			}
+		}
 		c := e.dial(t)
-		c.send(text[:at])
-		c.send(text[at:])
+		for i := range text {
+			c.send(text[i : i+1])
+		}
 		if _, _, body := c.answer(); body != "some body" {
-			t.Errorf("split at %d: %q", at, body)
+			t.Errorf("byte by byte: %q", body)
 		}
-	}
-	c := e.dial(t)
-	for i := range text {
-		c.send(text[i : i+1])
-	}
-	if _, _, body := c.answer(); body != "some body" {
-		t.Errorf("byte by byte: %q", body)
-	}
-	large := strings.Repeat("0123456789abcdef", 1<<16) // the largest body
-	for range 3 {
-		c.send(post(large))
-		if _, _, body := c.answer(); body != large {
-			t.Errorf("%d bytes came back of %d", len(body), len(large))
+		large := strings.Repeat("0123456789abcdef", 1<<16) // the largest body
+		for range 3 {
+			c.send(post(large))
+			if _, _, body := c.answer(); body != large {
+				t.Errorf("%d bytes came back of %d", len(body), len(large))
+			}
 		}
-	}
-	if e.behind.Load() != 0 {
-		t.Errorf("the server behind answered %d", e.behind.Load())
-	}
+		if e.behind.Load() != 0 {
+			t.Errorf("the server behind answered %d", e.behind.Load())
+		}
+	})
 }
 
 // What the loops do not read is answered by the server behind, whatever came before.
 func TestOtherRequests(t *testing.T) {
-	for name, tc := range map[string]struct {
-		request string
-		status  int
-		body    string
-	}{
-		"another method":      {"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n", 200, "GET /echo "},
-		"another path":        {"POST /echo/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na", 200, "POST /echo/x a"},
-		"a query":             {"POST /echo?a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na", 200, "POST /echo a"},
-		"chunked":             {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 200, "POST /echo abc"},
-		"another protocol":    {"POST /echo HTTP/1.0\r\nHost: x\r\nContent-Length: 1\r\n\r\na", 200, "POST /echo a"},
-		"to be the last":      {"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\na", 200, "POST /echo a"},
-		"no length":           {"POST /echo HTTP/1.1\r\nHost: x\r\n\r\n", 411, ""},
-		"too long":            {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n", 400, ""},
-		"two lengths":         {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400, ""},
-		"a name with a space": {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length : 1\r\n\r\na", 400, ""},
-		"no HTTP":             {"hello\r\n\r\n", 400, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			e := start(t, "tcp", nil)
-			for _, before := range []bool{false, true} {
-				c := e.dial(t)
-				if before {
-					c.send(post("before"))
-					if _, _, body := c.answer(); body != "before" {
-						t.Errorf("before it: %q", body)
+	tcp(t, func(t *testing.T, network string) {
+		for name, tc := range map[string]struct {
+			request string
+			status  int
+			body    string
+		}{
+			"another method":      {"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n", 200, "GET /echo "},
+			"another path":        {"POST /echo/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na", 200, "POST /echo/x a"},
+			"a query":             {"POST /echo?a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na", 200, "POST /echo a"},
+			"chunked":             {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 200, "POST /echo abc"},
+			"another protocol":    {"POST /echo HTTP/1.0\r\nHost: x\r\nContent-Length: 1\r\n\r\na", 200, "POST /echo a"},
+			"to be the last":      {"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\na", 200, "POST /echo a"},
+			"no length":           {"POST /echo HTTP/1.1\r\nHost: x\r\n\r\n", 411, ""},
+			"too long":            {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n", 400, ""},
+			"two lengths":         {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400, ""},
+			"a name with a space": {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length : 1\r\n\r\na", 400, ""},
+			"no HTTP":             {"hello\r\n\r\n", 400, ""},
+		} {
+			t.Run(name, func(t *testing.T) {
+				e := start(t, network, nil)
+				for _, before := range []bool{false, true} {
+					c := e.dial(t)
+					if before {
+						c.send(post("before"))
+						if _, _, body := c.answer(); body != "before" {
+							t.Errorf("before it: %q", body)
+						}
+					}
+					c.send(tc.request)
+					status, _, body := c.answer()
+					if tc.status == 411 && status == 200 { // a body that is not told of is empty to some
+						status, body = 411, ""
+					}
+					if status != tc.status || status == 200 && body != tc.body {
+						t.Errorf("status %d, body %q", status, body)
 					}
 				}
-				c.send(tc.request)
-				status, _, body := c.answer()
-				if tc.status == 411 && status == 200 { // a body that is not told of is empty to some
-					status, body = 411, ""
+				if e.loops.Load() != 1 {
+					t.Errorf("the loops answered %d", e.loops.Load())
 				}
-				if status != tc.status || status == 200 && body != tc.body {
-					t.Errorf("status %d, body %q", status, body)
-				}
-			}
-			if e.loops.Load() != 1 {
-				t.Errorf("the loops answered %d", e.loops.Load())
-			}
-		})
-	}
+			})
+		}
+	})
 }
 
 func TestExpect(t *testing.T) {
-	e := start(t, "tcp", nil)
-	c := e.dial(t)
-	c.send("POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
-	if line, err := c.r.ReadString('\n'); err != nil || !strings.Contains(line, "100") {
-		t.Fatalf("%q, %v", line, err)
-	}
-	if line, err := c.r.ReadString('\n'); err != nil || strings.TrimSpace(line) != "" {
-		t.Fatalf("%q, %v", line, err)
-	}
-	c.send("ab")
-	if _, _, body := c.answer(); body != "POST /echo ab" {
-		t.Errorf("%q", body)
-	}
+	tcp(t, func(t *testing.T, network string) {
+		e := start(t, network, nil)
+		c := e.dial(t)
+		c.send("POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+		if line, err := c.r.ReadString('\n'); err != nil || !strings.Contains(line, "100") {
+			t.Fatalf("%q, %v", line, err)
+		}
+		if line, err := c.r.ReadString('\n'); err != nil || strings.TrimSpace(line) != "" {
+			t.Fatalf("%q, %v", line, err)
+		}
+		c.send("ab")
+		if _, _, body := c.answer(); body != "POST /echo ab" {
+			t.Errorf("%q", body)
+		}
+	})
 }
 
 // Requests that are there together are answered together, but not where that takes long.
 func TestGroups(t *testing.T) {
-	for _, slow := range []bool{false, true} {
-		const callers = 20
-		held := make(chan bool)
-		e := start(t, "tcp", func(c *eventloop.Config, e *echo) {
-			c.Loops, e.slow = 1, slow
-			e.before = func(r *eventloop.Request) {
-				if string(r.Body) == "hold" {
-					held <- true
-					<-held
+	tcp(t, func(t *testing.T, network string) {
+		for _, slow := range []bool{false, true} {
+			const callers = 20
+			held := make(chan bool)
+			e := start(t, network, func(c *eventloop.Config, e *echo) {
+				c.Loops, e.slow = 1, slow
+				e.before = func(r *eventloop.Request) {
+					if string(r.Body) == "hold" {
+						held <- true
+						<-held
+					}
+				}
+			})
+			hold := e.dial(t)
+			for range 2 { // the first tells the loop how long it takes
+				hold.send(post("hold"))
+				<-held
+				var all []*caller
+				for range callers {
+					c := e.dial(t)
+					c.send(post("x"))
+					all = append(all, c)
+				}
+				e.largest.Store(0)
+				held <- true
+				hold.answer()
+				for _, c := range all {
+					c.answer()
 				}
 			}
-		})
-		hold := e.dial(t)
-		for range 2 { // the first tells the loop how long it takes
-			hold.send(post("hold"))
-			<-held
-			var all []*caller
-			for range callers {
-				c := e.dial(t)
-				c.send(post("x"))
-				all = append(all, c)
-			}
-			e.largest.Store(0)
-			held <- true
-			hold.answer()
-			for _, c := range all {
-				c.answer()
+			if n := e.largest.Load(); slow && n != 1 || !slow && n < 2 {
+				t.Errorf("slow: %v, and up to %d requests were answered together", slow, n)
 			}
 		}
-		if n := e.largest.Load(); slow && n != 1 || !slow && n < 2 {
-			t.Errorf("slow: %v, and up to %d requests were answered together", slow, n)
-		}
-	}
+	})
 }
 
 // Who sends the next request before the answer gets all answers, in order.
 func TestPipelining(t *testing.T) {
-	e := start(t, "tcp", nil)
-	c := e.dial(t)
-	c.send(post("one") + post("two") + post("three") + post("four")[:20])
-	for _, want := range []string{"one", "POST /echo two", "POST /echo three"} {
-		if _, _, body := c.answer(); body != want {
-			t.Errorf("%q, want %q", body, want)
+	tcp(t, func(t *testing.T, network string) {
+		e := start(t, network, nil)
+		c := e.dial(t)
+		c.send(post("one") + post("two") + post("three") + post("four")[:20])
+		for _, want := range []string{"one", "POST /echo two", "POST /echo three"} {
+			if _, _, body := c.answer(); body != want {
+				t.Errorf("%q, want %q", body, want)
+			}
 		}
-	}
-	c.send(post("four")[20:])
-	if _, _, body := c.answer(); body != "POST /echo four" {
-		t.Errorf("%q", body)
-	}
+		c.send(post("four")[20:])
+		if _, _, body := c.answer(); body != "POST /echo four" {
+			t.Errorf("%q", body)
+		}
+	})
 }
 
 // A caller that does not read its answer holds nobody up, and gets it whole.
@@ -373,129 +422,141 @@ func TestSlowReader(t *testing.T) {
 }
 
 func TestElsewhere(t *testing.T) {
-	e := start(t, "tcp", func(_ *eventloop.Config, e *echo) {
-		e.before = func(r *eventloop.Request) { r.Elsewhere = bytes.HasPrefix(r.Body, []byte("slow")) }
-	})
-	c := e.dial(t)
-	for _, step := range [][2]string{{"quick", "quick"}, {"slow", "POST /echo slow"}, {"quick", "POST /echo quick"}} {
-		c.send(post(step[0]))
-		if _, _, body := c.answer(); body != step[1] {
-			t.Errorf("%q, want %q", body, step[1])
+	tcp(t, func(t *testing.T, network string) {
+		e := start(t, network, func(_ *eventloop.Config, e *echo) {
+			e.before = func(r *eventloop.Request) { r.Elsewhere = bytes.HasPrefix(r.Body, []byte("slow")) }
+		})
+		c := e.dial(t)
+		for _, step := range [][2]string{{"quick", "quick"}, {"slow", "POST /echo slow"}, {"quick", "POST /echo quick"}} {
+			c.send(post(step[0]))
+			if _, _, body := c.answer(); body != step[1] {
+				t.Errorf("%q, want %q", body, step[1])
+			}
 		}
-	}
+	})
 }
 
 // Who never reads the rest of an answer is given up.
 func TestReaderThatStops(t *testing.T) {
-	e := start(t, "tcp", func(c *eventloop.Config, e *echo) {
-		c.Slow = 500 * time.Millisecond
-		e.before = func(r *eventloop.Request) { r.Body = make([]byte, 24<<20) }
+	tcp(t, func(t *testing.T, network string) {
+		e := start(t, network, func(c *eventloop.Config, e *echo) {
+			c.Slow = 500 * time.Millisecond
+			e.before = func(r *eventloop.Request) { r.Body = make([]byte, 24<<20) }
+		})
+		c := e.dial(t)
+		c.send(post("a"))
+		if b, err := c.r.Peek(1); err != nil || b[0] != 'H' {
+			t.Fatal(b, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for e.server.GetOpenConnectionsCount() == 0 && ctx.Err() == nil { // until it has the connection
+			runtime.Gosched()
+		}
+		if err := e.server.ShutdownWithContext(ctx); err != nil { // waits for its connections
+			t.Error(err)
+		}
 	})
-	c := e.dial(t)
-	c.send(post("a"))
-	if b, err := c.r.Peek(1); err != nil || b[0] != 'H' {
-		t.Fatal(b, err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for e.server.GetOpenConnectionsCount() == 0 && ctx.Err() == nil { // until it has the connection
-		runtime.Gosched()
-	}
-	if err := e.server.ShutdownWithContext(ctx); err != nil { // waits for its connections
-		t.Error(err)
-	}
 }
 
 func TestSilentConnections(t *testing.T) {
-	e := start(t, "tcp", func(c *eventloop.Config, _ *echo) { c.Idle, c.Slow = 40*time.Millisecond, 20*time.Millisecond })
-	idle, used, partial := e.dial(t), e.dial(t), e.dial(t)
-	used.send(post("a"))
-	used.answer()
-	partial.send(post("abc")[:10])
-	for _, c := range []*caller{idle, used, partial} {
-		c.gone()
-	}
+	tcp(t, func(t *testing.T, network string) {
+		e := start(t, network, func(c *eventloop.Config, _ *echo) { c.Idle, c.Slow = 40*time.Millisecond, 20*time.Millisecond })
+		idle, used, partial := e.dial(t), e.dial(t), e.dial(t)
+		used.send(post("a"))
+		used.answer()
+		partial.send(post("abc")[:10])
+		for _, c := range []*caller{idle, used, partial} {
+			c.gone()
+		}
+	})
 }
 
 func TestCallersThatGo(t *testing.T) {
-	e := start(t, "tcp", nil)
-	for i := range 50 {
+	tcp(t, func(t *testing.T, network string) {
+		e := start(t, network, nil)
+		for i := range 50 {
+			c := e.dial(t)
+			switch i % 3 {
+			case 0:
+				c.send(post("abc")[:30])
+			case 1:
+				c.send(post("abc")) // and does not read the answer
+			}
+			if tcp, ok := c.Conn.(*net.TCPConn); ok && i%2 == 0 {
+				_ = tcp.SetLinger(0) // a reset
+			}
+			_ = c.Close()
+		}
 		c := e.dial(t)
-		switch i % 3 {
-		case 0:
-			c.send(post("abc")[:30])
-		case 1:
-			c.send(post("abc")) // and does not read the answer
+		c.send(post("still there"))
+		if _, _, body := c.answer(); body != "still there" {
+			t.Errorf("%q", body)
 		}
-		if tcp, ok := c.Conn.(*net.TCPConn); ok && i%2 == 0 {
-			_ = tcp.SetLinger(0) // a reset
+		// Who has said all may still read the answer.
+		c.send(post("last"))
+		if tcp, ok := c.Conn.(*net.TCPConn); ok {
+			_ = tcp.CloseWrite()
 		}
-		_ = c.Close()
-	}
-	c := e.dial(t)
-	c.send(post("still there"))
-	if _, _, body := c.answer(); body != "still there" {
-		t.Errorf("%q", body)
-	}
-	// Who has said all may still read the answer.
-	c.send(post("last"))
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		_ = tcp.CloseWrite()
-	}
-	if _, _, body := c.answer(); body != "last" {
-		t.Errorf("%q", body)
-	}
-	c.gone()
+		if _, _, body := c.answer(); body != "last" {
+			t.Errorf("%q", body)
+		}
+		c.gone()
+	})
 }
 
 func TestShutdown(t *testing.T) {
-	e := start(t, "tcp", nil)
-	idle, begun := e.dial(t), e.dial(t)
-	for _, c := range []*caller{idle, begun} {
-		c.send(post("a"))
-		c.answer()
-	}
-	text := post("begun")
-	begun.send(text[:len(text)-1])
-	probe := e.dial(t) // accepted after begun's bytes were there
-	probe.send(post("a"))
-	probe.answer()
-	ended := make(chan error, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		ended <- e.l.Shutdown(ctx)
-	}()
-	idle.gone()
-	probe.gone()
-	select {
-	case err := <-ended:
-		t.Fatalf("ended with a request under way: %v", err)
-	default:
-	}
-	begun.send(text[len(text)-1:])
-	if resp, body := begun.response(); body != "begun" || !resp.Close {
-		t.Errorf("%q, %v", body, resp)
-	}
-	begun.gone()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	if _, err := net.Dial("tcp", e.l.Addr().String()); err == nil {
-		t.Error("connections are still accepted")
-	}
+	tcp(t, func(t *testing.T, network string) {
+		e := start(t, network, nil)
+		idle, begun := e.dial(t), e.dial(t)
+		for _, c := range []*caller{idle, begun} {
+			c.send(post("a"))
+			c.answer()
+		}
+		text := post("begun")
+		begun.send(text[:len(text)-1])
+		probe := e.dial(t) // accepted after begun's bytes were there
+		probe.send(post("a"))
+		probe.answer()
+		ended := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			ended <- e.l.Shutdown(ctx)
+		}()
+		idle.gone()
+		probe.gone()
+		select {
+		case err := <-ended:
+			t.Fatalf("ended with a request under way: %v", err)
+		default:
+		}
+		begun.send(text[len(text)-1:])
+		if resp, body := begun.response(); body != "begun" || !resp.Close {
+			t.Errorf("%q, %v", body, resp)
+		}
+		begun.gone()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if _, err := net.Dial("tcp", e.l.Addr().String()); err == nil {
+			t.Error("connections are still accepted")
+		}
+	})
 }
 
 func TestShutdownInTime(t *testing.T) {
-	e := start(t, "tcp", nil)
-	c := e.dial(t)
-	c.send(post("a")[:40])
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := e.l.Shutdown(ctx); !errors.Is(err, context.Canceled) && err != nil {
-		t.Error(err)
-	}
-	c.gone()
+	tcp(t, func(t *testing.T, network string) {
+		e := start(t, network, nil)
+		c := e.dial(t)
+		c.send(post("a")[:40])
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := e.l.Shutdown(ctx); !errors.Is(err, context.Canceled) && err != nil {
+			t.Error(err)
+		}
+		c.gone()
+	})
 }
 
 func TestConfig(t *testing.T) {
@@ -510,7 +571,7 @@ func TestConfig(t *testing.T) {
 		"loops":   func(c *eventloop.Config) { c.Loops = 0 },
 		"handler": func(c *eventloop.Config) { c.NewHandler = nil },
 	} {
-		c := eventloop.Config{Path: "/echo", MaxBody: 1, Loops: 1, NewHandler: func() eventloop.Handler { return func([]*eventloop.Request) bool { return true } }}
+		c := eventloop.Config{Path: "/echo", MaxBody: 1, Loops: 1, NewHandler: new(echo).handler}
 		change(&c)
 		if _, err := eventloop.Listen(l, c); err == nil {
 			t.Errorf("a wrong %s was taken", name)

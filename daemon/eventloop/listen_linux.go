@@ -89,7 +89,7 @@ func (l *listener) tick(every time.Duration) {
 		select {
 		case <-ticker.C:
 			for _, lp := range l.loops {
-				lp.wake()
+				lp.tick()
 			}
 		case <-l.closed:
 			return

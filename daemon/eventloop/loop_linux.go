@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -38,11 +39,15 @@ type loop struct {
 	raw    syscall.RawConn
 	wakeup int // an eventfd, which poll has too
 
-	mu    sync.Mutex
-	conns map[int]*conn
-	asked int
+	mu     sync.Mutex
+	conns  map[int]*conn
+	asked  int
+	due    bool // a sweep
+	closed bool // wakeup is
 
 	ended chan struct{}
+	// watched says that a group is pending, so that who makes it ready wakes the loop.
+	watched atomic.Bool
 
 	last    bool // answers end their connections
 	most    int  // how many requests the next group may have
@@ -50,9 +55,17 @@ type loop struct {
 	ready   int                // how many of events count
 	look    func(uintptr) bool // epoll, bound once
 	room    []byte
-	group   []*Request
-	members []member
+	coming  *group   // that is being read
+	pending []*group // whose answers wait for something
+	groups  []*group // to use again
 	free    []*Request
+}
+
+// group are requests that are answered together.
+type group struct {
+	requests []*Request
+	members  []member
+	pending  Pending
 }
 
 // conn is a connection that asks in the plainest form.
@@ -62,6 +75,11 @@ type conn struct {
 	partial []byte
 	// since is when the connection became silent, or its request began.
 	since time.Time
+	// busy says that its request is in a group that is pending, and unwatched that
+	// epoll does not have it because something came of it meanwhile.
+	busy, unwatched bool
+	// gone says that it was closed.
+	gone bool
 }
 
 // member is a connection whose request is in a group, and what came behind it.
@@ -71,7 +89,7 @@ type member struct {
 }
 
 func newLoop(l *listener) (lp *loop, err error) {
-	lp = &loop{l: l, wakeup: -1, conns: map[int]*conn{}, ended: make(chan struct{}), room: make([]byte, 0, roomBytes), most: maxGroup}
+	lp = &loop{l: l, wakeup: -1, conns: map[int]*conn{}, ended: make(chan struct{}), room: make([]byte, 0, roomBytes), most: maxGroup, coming: new(group)}
 	defer func() {
 		if err != nil {
 			lp.release()
@@ -92,10 +110,11 @@ func newLoop(l *listener) (lp *loop, err error) {
 	if lp.wakeup, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	if err := lp.control(unix.EPOLL_CTL_ADD, lp.wakeup); err != nil {
+	// By its edge, so that nobody has to read how often it was written.
+	if err := lp.control(unix.EPOLL_CTL_ADD, lp.wakeup, unix.EPOLLIN|unix.EPOLLET); err != nil {
 		return nil, err
 	}
-	lp.handle, lp.look = l.cfg.NewHandler(), lp.epoll
+	lp.handle, lp.look = l.cfg.NewHandler(lp.wake), lp.epoll
 	return lp, nil
 }
 
@@ -104,15 +123,18 @@ func (lp *loop) release() {
 	if lp.poll != nil {
 		_ = lp.poll.Close()
 	}
+	lp.mu.Lock()
+	defer lp.mu.Unlock()
+	lp.closed = true
 	if lp.wakeup >= 0 {
 		_ = unix.Close(lp.wakeup)
 	}
 }
 
-func (lp *loop) control(what, fd int) error {
+func (lp *loop) control(what, fd int, events uint32) error {
 	var err error
 	if failed := lp.raw.Control(func(of uintptr) {
-		err = os.NewSyscallError("epoll_ctl", unix.EpollCtl(int(of), what, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}))
+		err = os.NewSyscallError("epoll_ctl", unix.EpollCtl(int(of), what, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}))
 	}); failed != nil {
 		return failed
 	}
@@ -123,7 +145,7 @@ func (lp *loop) control(what, fd int) error {
 func (lp *loop) add(fd int) {
 	lp.mu.Lock()
 	defer lp.mu.Unlock()
-	if lp.asked != serving || lp.control(unix.EPOLL_CTL_ADD, fd) != nil {
+	if lp.asked != serving || lp.control(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN) != nil {
 		_ = unix.Close(fd)
 		return
 	}
@@ -134,12 +156,35 @@ func (lp *loop) add(fd int) {
 func (lp *loop) stop(how int) {
 	lp.mu.Lock()
 	defer lp.mu.Unlock()
-	lp.asked = max(lp.asked, how)
-	lp.wake()
+	lp.asked, lp.due = max(lp.asked, how), true
+	lp.signal()
 }
 
+// tick makes the loop look for connections that were silent for too long.
+func (lp *loop) tick() {
+	lp.mu.Lock()
+	defer lp.mu.Unlock()
+	lp.due = true
+	lp.signal()
+}
+
+// wake makes the loop look whether what is pending is ready, where anything is.
 func (lp *loop) wake() {
-	_, _ = unix.Write(lp.wakeup, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	if !lp.watched.CompareAndSwap(true, false) {
+		return
+	}
+	lp.mu.Lock()
+	defer lp.mu.Unlock()
+	lp.signal()
+}
+
+var one = [8]byte{1}
+
+// signal wakes the loop. The caller holds mu.
+func (lp *loop) signal() {
+	if !lp.closed {
+		_, _ = write(lp.wakeup, one[:])
+	}
 }
 
 // run serves until the loop is stopped.
@@ -150,14 +195,12 @@ func (lp *loop) run() {
 	for {
 		n := lp.wait()
 		now := time.Now()
-		woken := false
 		lp.mu.Lock()
 		for i := range lp.events[:n] {
-			fd := int(lp.events[i].Fd)
-			ready[i] = lp.conns[fd]
-			woken = woken || fd == lp.wakeup
+			ready[i] = lp.conns[int(lp.events[i].Fd)]
 		}
-		asked := lp.asked
+		asked, due := lp.asked, lp.due
+		lp.due = false
 		lp.mu.Unlock()
 		lp.last = asked != serving
 		for _, c := range ready[:n] {
@@ -165,10 +208,9 @@ func (lp *loop) run() {
 				lp.read(c, now)
 			}
 		}
-		lp.answer(now)
-		if woken {
-			var count [8]byte
-			_, _ = unix.Read(lp.wakeup, count[:])
+		lp.take(now)
+		lp.settle(false)
+		if due {
 			lp.sweep(now, asked)
 		}
 		if lp.last {
@@ -176,6 +218,7 @@ func (lp *loop) run() {
 			left := len(lp.conns)
 			lp.mu.Unlock()
 			if left == 0 {
+				lp.settle(true) // of connections that are closed
 				return
 			}
 		}
@@ -209,8 +252,15 @@ func (lp *loop) epoll(fd uintptr) bool {
 
 // read takes in what a connection has sent.
 func (lp *loop) read(c *conn, now time.Time) {
+	if c.busy {
+		// Whoever sends before the answer waits for it. Epoll would tell of it again
+		// and again, of an end even when it is asked for nothing.
+		_ = lp.control(unix.EPOLL_CTL_DEL, c.fd, 0)
+		c.unwatched = true
+		return
+	}
 	if roomBytes-len(lp.room) < readBytes {
-		lp.answer(now)
+		lp.take(now)
 	}
 	began := len(lp.room)
 	n, errno := read(c.fd, lp.room[began:min(began+readBytes, roomBytes)])
@@ -232,8 +282,8 @@ func (lp *loop) read(c *conn, now time.Time) {
 	length, verdict := Parse(data, lp.l.cfg.Path, lp.l.cfg.MaxBody, r)
 	switch verdict {
 	case Whole:
-		lp.group = append(lp.group, r)
-		lp.members = append(lp.members, member{c, data[length:]})
+		lp.coming.requests = append(lp.coming.requests, r)
+		lp.coming.members = append(lp.coming.members, member{c, data[length:]})
 		return
 	case More:
 		if len(c.partial) == 0 {
@@ -255,40 +305,106 @@ func (lp *loop) request() *Request {
 	return new(Request)
 }
 
-// answer has the group answered and writes the answers.
-func (lp *loop) answer(now time.Time) {
-	if len(lp.group) == 0 {
+// take has the handler take in what was read, and writes the answers that there are.
+func (lp *loop) take(now time.Time) {
+	g := lp.coming
+	if len(g.requests) == 0 {
 		lp.room = lp.room[:0]
 		return
 	}
-	for _, r := range lp.group {
+	for _, r := range g.requests {
 		r.Answer, r.Close, r.Elsewhere = r.Answer[:0], lp.last, false
 	}
-	if lp.handle(lp.group) {
+	pending, quick := lp.handle(g.requests)
+	if quick {
 		lp.most = min(lp.most+1, maxGroup)
 	} else {
-		lp.most = max(len(lp.group)/2, 1)
+		lp.most = max(len(g.requests)/2, 1)
 	}
-	for i, r := range lp.group {
-		c, extra := lp.members[i].c, lp.members[i].extra
-		c.since = now
+	if pending == nil {
+		lp.write(g, now)
+		lp.room = lp.room[:0]
+		return
+	}
+	for i, r := range g.requests {
+		m := &g.members[i]
+		if r.Elsewhere { // while there are its bytes
+			lp.leave(m.c, nil, slices.Concat(r.whole, m.extra))
+		} else {
+			m.c.busy, m.extra = true, slices.Clone(m.extra)
+		}
+		m.c.partial = nil
+	}
+	g.pending, lp.room = pending, lp.room[:0]
+	lp.pending = append(lp.pending, g)
+	lp.coming = new(group)
+	if n := len(lp.groups); n > 0 {
+		lp.coming, lp.groups = lp.groups[n-1], lp.groups[:n-1]
+	}
+}
+
+// settle ends groups that are ready, or all of them, and writes their answers.
+func (lp *loop) settle(all bool) {
+	for range 2 { // whoever makes one ready after the second look sees that it is watched
+		if len(lp.pending) == 0 {
+			return
+		}
+		left := lp.pending[:0]
+		for _, g := range lp.pending {
+			if all || g.pending.Ready() {
+				lp.finish(g)
+			} else {
+				left = append(left, g)
+			}
+		}
+		clear(lp.pending[len(left):])
+		lp.pending = left
+		lp.watched.Store(len(left) > 0)
+	}
+}
+
+// finish ends a group that was pending.
+func (lp *loop) finish(g *group) {
+	for _, r := range g.requests {
+		r.Close = lp.last
+	}
+	g.pending.End()
+	g.pending = nil
+	lp.write(g, time.Now())
+	lp.groups = append(lp.groups, g)
+}
+
+// write writes the answers of a group, which is empty then.
+func (lp *loop) write(g *group, now time.Time) {
+	for i, r := range g.requests {
+		c, extra, waited := g.members[i].c, g.members[i].extra, g.members[i].c.busy
+		g.members[i] = member{}
+		c.since, c.busy = now, false
+		if c.gone {
+			continue
+		}
 		if r.Elsewhere {
 			lp.leave(c, nil, slices.Concat(r.whole, extra))
 		} else if n, errno := write(c.fd, r.Answer); errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR {
 			lp.end(c)
 		} else if n < len(r.Answer) || len(extra) > 0 && !r.Close { // a slow reader, or one who does not wait for answers
 			lp.leave(c, r.Answer[n:], extra)
-		} else if r.Close {
+		} else if r.Close || waited && c.unwatched && !lp.watch(c) {
 			lp.end(c)
 		}
 		c.partial = nil
-		lp.members[i] = member{}
 		if cap(r.Answer) > readBytes {
 			r.Answer = nil
 		}
 	}
-	lp.free = append(lp.free, lp.group...)
-	lp.group, lp.members, lp.room = lp.group[:0], lp.members[:0], lp.room[:0]
+	lp.free = append(lp.free, g.requests...)
+	g.requests, g.members = g.requests[:0], g.members[:0]
+}
+
+// watch makes epoll tell of a connection again.
+func (lp *loop) watch(c *conn) bool {
+	c.unwatched = false
+	return lp.control(unix.EPOLL_CTL_ADD, c.fd, unix.EPOLLIN) == nil
 }
 
 // leave gives a connection to the server behind, with copies of what is to be
@@ -314,8 +430,9 @@ func (lp *loop) end(c *conn) {
 func (lp *loop) forget(c *conn) {
 	lp.mu.Lock()
 	defer lp.mu.Unlock()
+	c.gone = true
 	delete(lp.conns, c.fd)
-	_ = lp.control(unix.EPOLL_CTL_DEL, c.fd)
+	_ = lp.control(unix.EPOLL_CTL_DEL, c.fd, 0)
 }
 
 // sweep closes connections that were silent for too long, and when the loop is
@@ -324,6 +441,9 @@ func (lp *loop) sweep(now time.Time, asked int) {
 	lp.mu.Lock()
 	var over []*conn
 	for _, c := range lp.conns {
+		if c.busy && asked != stopped { // it waits for its answer
+			continue
+		}
 		most := lp.l.cfg.Idle
 		if len(c.partial) > 0 {
 			most = lp.l.cfg.Slow
