@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 	"sync"
 	"unicode/utf8"
 
@@ -141,6 +142,7 @@ func appendBatch(dst []byte, daemonID string, epoch uuid.UUID, b EncodedBatch) (
 		return nil, fmt.Errorf("%d bytes of records: %w", len(b.payload), ErrLimit)
 	}
 	start := len(dst)
+	dst = slices.Grow(dst, batchHeaderBytes+len(daemonID)+len(b.payload)/8) // what it mostly becomes, or more
 	dst = append(dst, make([]byte, batchHeaderBytes)...)
 	dst = append(dst, daemonID...)
 	body := len(dst)

@@ -67,9 +67,6 @@ var decisions = sync.Pool{New: func() any { return new(deciding) }}
 // counts from start.
 func (d *Daemon) begin(out *deciding, rq *request, raw []byte, start time.Time) *problem {
 	out.start, out.ctx = start, d.serving
-	if rq.span.IsSampled() {
-		out.ctx, out.span = d.tracer.Start(trace.ContextWithRemoteSpanContext(out.ctx, rq.span), "caracal.decide", trace.WithSpanKind(trace.SpanKindServer))
-	}
 	p := d.beginDecision(out, rq, raw)
 	if p != nil && out.span != nil {
 		out.span.End()
@@ -77,8 +74,17 @@ func (d *Daemon) begin(out *deciding, rq *request, raw []byte, start time.Time) 
 	return p
 }
 
+// trace begins the span of a decision whose caller has one.
+func (d *Daemon) trace(out *deciding, rq *request) {
+	if rq.span.IsSampled() {
+		out.ctx, out.span = d.tracer.Start(trace.ContextWithRemoteSpanContext(out.ctx, rq.span), "caracal.decide",
+			trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(out.start))
+	}
+}
+
 func (d *Daemon) beginDecision(out *deciding, rq *request, raw []byte) (p *problem) {
 	if len(raw) > d.cfg.MaxInputBytes {
+		d.trace(out, rq)
 		return refuse(fasthttp.StatusRequestEntityTooLarge, "payload_too_large", "the input has %d bytes; at most %d are accepted", len(raw), d.cfg.MaxInputBytes)
 	}
 	now := d.cfg.Now()
@@ -89,14 +95,16 @@ func (d *Daemon) beginDecision(out *deciding, rq *request, raw []byte) (p *probl
 	}()
 	var err error
 	if out.zone, out.snap, err = d.read(raw, in); err != nil {
+		d.trace(out, rq)
 		return refuse(fasthttp.StatusBadRequest, "invalid_input", "%v", err)
 	}
 	if out.snap == nil {
 		out.snap = unloaded(strings.Clone(in.ZoneID())) // the id is the caller's
 	}
 	if out.looped && out.snap.slow() {
-		return heldUp
+		return heldUp // who decides it has the span
 	}
+	d.trace(out, rq)
 	// From here on everything hangs off the snapshot, whatever is swapped meanwhile.
 	out.Answer = d.evaluate(out.ctx, out.snap, in, now)
 	out.id.make(now)

@@ -3,8 +3,10 @@ package daemon_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric"
@@ -124,6 +126,30 @@ func TestSpans(t *testing.T) {
 	got := named("caracal.decide")
 	if got[1].SpanContext().TraceID().String() != traceID || got[0].SpanContext().TraceID().String() != traceID || got[0].Parent().SpanID().String() != spanID {
 		t.Errorf("got %v", got)
+	}
+}
+
+// A decision that a loop leaves to the server behind is one span.
+func TestSpanOfWhatIsLeft(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	p, n, _ := one(t, func(c *daemon.Config) {
+		c.TracerProvider, c.Limits.Timeout = trace.NewTracerProvider(trace.WithSpanProcessor(spans)), 100*time.Millisecond
+	})
+	beSlow(p, n)
+	const traceID = "4bf92f3577b34da6a3ce929d0e0e4736"
+	header := "Traceparent: 00-" + traceID + "-00f067aa0ba902b7-01"
+	if resp, body := dialDaemon(t, n).ask(plain(inputOf("z1", "read", ""), header)); resp.StatusCode != http.StatusOK {
+		t.Fatalf("%d %s", resp.StatusCode, body)
+	}
+	n.stop() // all spans have ended
+	made := 0
+	for _, s := range spans.Ended() {
+		if s.Name() == "caracal.decide" && s.SpanContext().TraceID().String() == traceID {
+			made++
+		}
+	}
+	if made != 1 {
+		t.Errorf("%d spans for one decision", made)
 	}
 }
 
