@@ -24,7 +24,13 @@ const (
 	// spareAt is the part of a segment that is in use when the next one is made, so
 	// that a daemon that is asked seldom writes no zeros.
 	spareAt = 4
+	// spareRoom is how many times a spare's bytes have to be free: what is written ahead
+	// must not take the last room from records.
+	spareRoom = 8
 )
+
+// errNoRoom says that the disk is too full to write ahead.
+var errNoRoom = errors.New("the disk has little room left")
 
 var zeros [64 << 10]byte
 
@@ -49,6 +55,11 @@ func (s *Spool) writeAhead() {
 
 // makeSpare writes a file of zeros, durably, or leaves none.
 func (s *Spool) makeSpare() (err error) {
+	if free, err := s.disk.free(s.dir); err != nil {
+		return fmt.Errorf("asking for the room on the disk: %w", err)
+	} else if free/spareRoom < s.segBytes {
+		return errNoRoom
+	}
 	name := filepath.Join(s.dir, spareName)
 	f, err := s.disk.open(name, os.O_CREATE|os.O_TRUNC|os.O_RDWR)
 	if err != nil {

@@ -137,24 +137,41 @@ func TestTornAhead(t *testing.T) {
 
 // TestNoRoomAhead: where nothing can be written ahead, records are kept as without.
 func TestNoRoomAhead(t *testing.T) {
-	dir := t.TempDir()
-	var refused atomic.Int64
-	faults := &audit.Faults{Write: func(name string) error {
-		if strings.HasSuffix(name, "next.tmp") {
-			refused.Add(1)
-			return syscall.ENOSPC
-		}
-		return nil
-	}}
-	s := openSpool(t, audit.WithFaults(audit.SpoolOptions{Dir: dir, SegmentBytes: aheadBytes, PackDelay: -1}, faults, quickRetry))
-	n := 0
-	for deadline := time.Now().Add(time.Minute); refused.Load() < 2 && time.Now().Before(deadline); n++ {
-		appendRecords(t, s, n, n+1)
-	}
-	if refused.Load() < 2 {
-		t.Fatal("writing ahead was not tried again with the next segment")
-	}
-	if got, holes := readAll(t, s, 0); !slices.Equal(requestIDs(got), numbers(n)) || holes != 0 {
-		t.Errorf("%v, %d missing", requestIDs(got), holes)
+	for name, faults := range map[string]func(refused *atomic.Int64) *audit.Faults{
+		"writing fails": func(refused *atomic.Int64) *audit.Faults {
+			return &audit.Faults{Write: func(name string) error {
+				if strings.HasSuffix(name, "next.tmp") {
+					refused.Add(1)
+					return syscall.ENOSPC
+				}
+				return nil
+			}}
+		},
+		"little room is left": func(refused *atomic.Int64) *audit.Faults {
+			return &audit.Faults{
+				Free: func() int64 { refused.Add(1); return 8*aheadBytes - 1 },
+				Create: func(name string) error {
+					if strings.HasSuffix(name, "next.tmp") {
+						t.Error("the last room was written ahead")
+					}
+					return nil
+				},
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var refused atomic.Int64
+			s := openSpool(t, audit.WithFaults(audit.SpoolOptions{Dir: t.TempDir(), SegmentBytes: aheadBytes, PackDelay: -1}, faults(&refused), quickRetry))
+			n := 0
+			for deadline := time.Now().Add(time.Minute); refused.Load() < 2 && time.Now().Before(deadline); n++ {
+				appendRecords(t, s, n, n+1)
+			}
+			if refused.Load() < 2 {
+				t.Fatal("writing ahead was not tried again with the next segment")
+			}
+			if got, holes := readAll(t, s, 0); !slices.Equal(requestIDs(got), numbers(n)) || holes != 0 {
+				t.Errorf("%v, %d missing", requestIDs(got), holes)
+			}
+		})
 	}
 }

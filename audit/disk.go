@@ -18,6 +18,8 @@ type disk interface {
 	remove(name string) error
 	// syncDir makes the names in a directory durable.
 	syncDir(dir string) error
+	// free is how many bytes more there is room for where a directory is.
+	free(dir string) (int64, error)
 }
 
 type file interface {

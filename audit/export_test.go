@@ -13,6 +13,8 @@ type Faults struct {
 	Create, Write, Sync, Truncate func(name string) error
 	// Wrote is told of every write that went well.
 	Wrote func(name string)
+	// Free is the room on the disk, in bytes.
+	Free func() int64
 }
 
 // WithFaults makes a spool use a disk with faults, and try again after delay.
@@ -51,6 +53,13 @@ func (d faultyDisk) rename(from, to string) error {
 		return err
 	}
 	return d.osDisk.rename(from, to)
+}
+
+func (d faultyDisk) free(dir string) (int64, error) {
+	if d.faults.Free == nil {
+		return d.osDisk.free(dir)
+	}
+	return d.faults.Free(), nil
 }
 
 type faultyFile struct {
