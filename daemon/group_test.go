@@ -186,3 +186,31 @@ func oneAnswerEitherWay(t *testing.T, set func(*daemon.Config)) {
 		t.Errorf("the statuses were %v, want %v", statuses, want)
 	}
 }
+
+// Health may be asked for over a connection on which decisions are asked for.
+func TestHealthBetweenDecisions(t *testing.T) {
+	eachDurability(t, func(t *testing.T, set func(*daemon.Config)) {
+		_, n, _ := one(t, set)
+		c := dialDaemon(t, n)
+		for range 20 {
+			for _, tc := range []struct {
+				method, path string
+				status       int
+			}{{"GET", "/readyz", 200}, {"HEAD", "/healthz", 200}, {"GET", "/nothing", 404}} {
+				if _, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: x\r\n\r\n", tc.method, tc.path); err != nil {
+					t.Fatal(err)
+				}
+				resp, err := http.ReadResponse(c.r, &http.Request{Method: tc.method})
+				if err != nil || resp.StatusCode != tc.status {
+					t.Fatalf("%s %s: %v, %v", tc.method, tc.path, resp, err)
+				}
+				if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+					t.Fatal(err)
+				}
+				if resp, body := c.ask(plain(inputOf("z1", "read", ""))); resp.StatusCode != http.StatusOK || !bytes.Contains(body, []byte(`"allow"`)) {
+					t.Fatalf("%d %s", resp.StatusCode, body)
+				}
+			}
+		}
+	})
+}

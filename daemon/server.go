@@ -275,6 +275,15 @@ func (s *server) handler(guarded bool) fasthttp.RequestHandler {
 		}
 		path := string(ctx.Path())
 		get := ctx.IsGet() || ctx.IsHead()
+		// Callers that ask for health over the connections on which they ask for
+		// decisions would else have all of them here before long.
+		if conn := ctx.Conn(); eventloop.Returnable(conn) {
+			ctx.Hijack(func(c net.Conn) {
+				if err := eventloop.Return(conn, c); err != nil {
+					d.log.Debug("http: " + err.Error())
+				}
+			})
+		}
 		switch {
 		case path == "/healthz" && get:
 			writeJSON(ctx, []byte(`{"status":"ok"}`))

@@ -19,7 +19,10 @@ package eventloop
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -115,6 +118,40 @@ type left struct {
 	slow time.Duration
 	// unsent is written first, read is read first.
 	unsent, read []byte
+	// back gives the connection back to the loops; it has read ahead what data has.
+	back func(c net.Conn, data []byte)
+}
+
+// Returnable tells whether a connection that Accept returned may go to Return.
+func Returnable(c net.Conn) bool {
+	l, ok := c.(*left)
+	return ok && l.back != nil
+}
+
+// Return gives a Returnable connection back to the loops, after the server behind has
+// answered what it was left for. ahead is where that server reads it, through a buffer
+// of its own: where it has read of the next request, that is left to it too.
+func Return(c net.Conn, ahead io.Reader) error {
+	l, ok := c.(*left)
+	if !ok || l.back == nil {
+		return errors.New("the connection does not come from an event loop")
+	}
+	// So that only what is in the buffer is read.
+	if err := l.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		return err
+	}
+	data, err := io.ReadAll(ahead)
+	if err == nil {
+		err = io.EOF
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("taking a connection back: %w", err)
+	}
+	if err := l.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	l.back(l.Conn, data)
+	return nil
 }
 
 func (c *left) Read(b []byte) (int, error) {

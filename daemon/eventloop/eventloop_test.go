@@ -109,6 +109,13 @@ func start(t *testing.T, network string, change func(*eventloop.Config, *echo)) 
 	}
 	e.server = &fasthttp.Server{Logger: quiet{}, MaxRequestBodySize: 1 << 20, Handler: func(ctx *fasthttp.RequestCtx) {
 		e.behind.Add(1)
+		if conn := ctx.Conn(); ctx.IsGet() && eventloop.Returnable(conn) {
+			ctx.Hijack(func(c net.Conn) {
+				if err := eventloop.Return(conn, c); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 		fmt.Fprintf(ctx, "%s %s %s", ctx.Method(), ctx.Path(), ctx.PostBody())
 	}}
 	go func() { e.served <- e.server.Serve(e.l) }()
@@ -418,6 +425,45 @@ func TestSlowReader(t *testing.T) {
 		if _, _, body := slow.answer(); body != "POST /echo after" {
 			t.Errorf("%q", body)
 		}
+	})
+}
+
+// A connection that was left for one request, and is given back, is served by the
+// loops again, whatever of the next request was read behind.
+func TestReturn(t *testing.T) {
+	tcp(t, func(t *testing.T, network string) {
+		e := start(t, network, nil)
+		const get = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+		c := e.dial(t)
+		for i := range 50 {
+			c.send(post("loops"))
+			if _, _, body := c.answer(); body != "loops" {
+				t.Fatalf("round %d: %q", i, body)
+			}
+			c.send(get)
+			if _, _, body := c.answer(); body != "GET /health " {
+				t.Fatalf("round %d: %q", i, body)
+			}
+		}
+		if loops, behind := e.loops.Load(), e.behind.Load(); loops != 50 || behind != 50 {
+			t.Errorf("%d requests answered by the loops, %d behind", loops, behind)
+		}
+		next := post("next")
+		for at := range len(next) + 1 {
+			c.send(get + next[:at])
+			if _, _, body := c.answer(); body != "GET /health " {
+				t.Fatalf("with %d bytes of the next: %q", at, body)
+			}
+			c.send(next[at:])
+			if _, _, body := c.answer(); body != "next" && body != "POST /echo next" {
+				t.Fatalf("with %d bytes of the next: %q", at, body)
+			}
+		}
+		c.send("GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		if _, _, body := c.answer(); body != "GET /last " {
+			t.Errorf("%q", body)
+		}
+		c.gone()
 	})
 }
 

@@ -411,14 +411,31 @@ func (lp *loop) watch(c *conn) bool {
 // written first and was read already.
 func (lp *loop) leave(c *conn, unsent, data []byte) {
 	lp.forget(c)
-	f := os.NewFile(uintptr(c.fd), "connection")
+	lp.hand(c.fd, slices.Clone(unsent), slices.Clone(data))
+}
+
+// hand gives a descriptor to the server behind.
+func (lp *loop) hand(fd int, unsent, data []byte) {
+	f := os.NewFile(uintptr(fd), "connection")
 	nc, err := net.FileConn(f)
 	_ = f.Close() // nc has a duplicate
 	if err != nil {
 		return
 	}
-	out := &left{Conn: nc, slow: lp.l.cfg.Slow, unsent: slices.Clone(unsent), read: slices.Clone(data)}
-	go lp.l.leave(out) // who accepts may take its time
+	go lp.l.leave(&left{Conn: nc, slow: lp.l.cfg.Slow, unsent: unsent, read: data, back: lp.back}) // who accepts may take its time
+}
+
+// back takes a connection over again, of which data was read ahead.
+func (lp *loop) back(c net.Conn, data []byte) {
+	fd, err := detach(c)
+	switch {
+	case err != nil:
+		_ = c.Close()
+	case len(data) > 0:
+		lp.hand(fd, nil, data)
+	default:
+		lp.add(fd)
+	}
 }
 
 // end closes a connection.
