@@ -37,6 +37,7 @@ var zeros [64 << 10]byte
 // writeAhead makes spares until the spool closes.
 func (s *Spool) writeAhead() {
 	defer close(s.aheadEnded)
+	told := false // of the failure, once until it works again
 	for {
 		select {
 		case <-s.wantSpare:
@@ -47,7 +48,10 @@ func (s *Spool) writeAhead() {
 		s.mu.Lock()
 		s.spareReady = err == nil
 		s.mu.Unlock()
-		if err != nil && !errors.Is(err, ErrClosed) {
+		if err == nil {
+			told = false
+		} else if !told && !errors.Is(err, ErrClosed) {
+			told = true
 			s.log.Warn("no audit segment could be written ahead; records are made durable more slowly", "dir", s.dir, "error", err)
 		}
 	}
