@@ -38,6 +38,7 @@ const minCounters = 1 << 10
 // cache is full of entries that are asked for more often.
 type Cache[V any] struct {
 	store    *ristretto.Cache[uint64, *entry[V]]
+	offered  offered
 	seed     maphash.Seed
 	counters counters
 	// sum maps a generation and key to the slot they share; tests replace it
@@ -69,7 +70,7 @@ func New[V any](o Options) (*Cache[V], error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the cache: %w", err)
 	}
-	c.store = store
+	c.store, c.offered = store, newOffered(o.MaxBytes/assumedEntryBytes)
 	return c, nil
 }
 
@@ -96,14 +97,19 @@ func (c *Cache[V]) Get(generation uint64, key []byte) (V, bool) {
 // Set offers a value to the cache. The cost is the size in bytes of what v
 // refers to; the key's length and the entry's own size are added to it. The
 // key is copied; v is shared with every Get and must not change afterwards.
-// An entry may become visible shortly after Set returns, or never.
+// An entry may become visible shortly after Set returns, or never: a key that was not
+// offered before, as far as that is remembered, is only remembered.
 func (c *Cache[V]) Set(generation uint64, key []byte, v V, cost int64) {
 	if c == nil || c.store == nil {
 		return
 	}
+	hash := c.sum(c.seed, generation, key)
+	if !c.offered.before(hash) {
+		return
+	}
 	e := &entry[V]{generation: generation, key: string(key), value: v}
 	size := max(cost, 0) + int64(len(key)) + int64(unsafe.Sizeof(*e))
-	c.store.Set(c.sum(c.seed, generation, key), e, size)
+	c.store.Set(hash, e, size)
 }
 
 // Wait returns once every Set that was called before it has been applied or

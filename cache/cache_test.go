@@ -22,10 +22,49 @@ func newCache[V any](t testing.TB, bytes int64) *cache.Cache[V] {
 	return c
 }
 
+// keep offers an entry as often as it takes to be kept.
+func keep[V any](c *cache.Cache[V], generation uint64, key string, v V, cost int64) {
+	for range 2 {
+		c.Set(generation, []byte(key), v, cost)
+	}
+	c.Wait()
+}
+
+// TestOfferedOnce: what comes once is not kept, and does not push out what comes again.
+func TestOfferedOnce(t *testing.T) {
+	c := newCache[int](t, 64<<10)
+	keep(c, 1, "again", 1, 0)
+	for i := range 20_000 {
+		key := fmt.Appendf(nil, "once-%d", i)
+		c.Set(1, key, 2, 1000)
+		if i < 100 { // so few do not take each other's places, but for an odd one
+			c.Wait()
+			if _, ok := c.Get(1, key); ok {
+				t.Errorf("%s is kept", key)
+			}
+		}
+	}
+	c.Wait()
+	if v, ok := c.Get(1, []byte("again")); !ok || v != 1 {
+		t.Errorf("what came again is gone: %d, %v", v, ok)
+	}
+	if s := c.Stats(); s.Evictions > 0 || s.Bytes > 10_000 {
+		t.Errorf("%+v", s)
+	}
+	// Another snapshot's inputs are others.
+	c.Set(2, []byte("again"), 3, 0)
+	c.Wait()
+	if _, ok := c.Get(2, []byte("again")); ok {
+		t.Error("an entry of another generation counts as offered before")
+	}
+}
+
 func TestGetWhatWasSet(t *testing.T) {
 	c := newCache[string](t, 1<<20)
 	key := []byte("key")
-	c.Set(1, key, "one", 3)
+	for range 2 {
+		c.Set(1, key, "one", 3)
+	}
 	c.Wait()
 	key[0] = 'x' // the cache has its own copy
 	if v, ok := c.Get(1, []byte("key")); !ok || v != "one" {
@@ -46,15 +85,13 @@ func TestGetWhatWasSet(t *testing.T) {
 
 func TestGeneration(t *testing.T) {
 	c := newCache[int](t, 1<<20)
-	c.Set(1, []byte("key"), 1, 0)
-	c.Wait()
+	keep(c, 1, "key", 1, 0)
 	for _, generation := range []uint64{0, 2, 1 << 63} {
 		if v, ok := c.Get(generation, []byte("key")); ok {
 			t.Errorf("generation %d gives %d", generation, v)
 		}
 	}
-	c.Set(2, []byte("key"), 2, 0)
-	c.Wait()
+	keep(c, 2, "key", 2, 0)
 	if v, ok := c.Get(2, []byte("key")); !ok || v != 2 {
 		t.Errorf("got %d, %v", v, ok)
 	}
@@ -84,8 +121,7 @@ func TestCollisions(t *testing.T) {
 			}
 		}
 	})
-	c.Set(1, []byte("last"), "last", 0)
-	c.Wait()
+	keep(c, 1, "last", "last", 0)
 	if got, ok := c.Get(1, []byte("last")); !ok || got != "last" {
 		t.Errorf("the key set last gives %q, %v", got, ok)
 	}
@@ -95,8 +131,7 @@ func TestBounded(t *testing.T) {
 	const limit = 64 << 10
 	c := newCache[[]byte](t, limit)
 	for i := range 2000 {
-		c.Set(1, fmt.Appendf(nil, "key-%d", i), make([]byte, 1000), 1000)
-		c.Wait()
+		keep(c, 1, fmt.Sprint("key-", i), make([]byte, 1000), 1000)
 		if s := c.Stats(); s.Bytes > limit {
 			t.Fatalf("%d bytes after %d entries, want at most %d", s.Bytes, i+1, limit)
 		}
@@ -108,8 +143,7 @@ func TestBounded(t *testing.T) {
 	if s.Bytes < limit/2 {
 		t.Errorf("%+v: half of the room is unused", s)
 	}
-	c.Set(1, make([]byte, 2*limit), nil, 0) // the key alone is too much
-	c.Wait()
+	keep(c, 1, string(make([]byte, 2*limit)), nil, 0) // the key alone is too much
 	if _, ok := c.Get(1, make([]byte, 2*limit)); ok {
 		t.Error("an entry with a key larger than the cache is kept")
 	}
@@ -133,8 +167,7 @@ func TestDisabled(t *testing.T) {
 
 func TestClosed(t *testing.T) {
 	c := newCache[int](t, 1<<20)
-	c.Set(1, []byte("key"), 1, 1)
-	c.Wait()
+	keep(c, 1, "key", 1, 1)
 	c.Close()
 	c.Close()
 	if _, ok := c.Get(1, []byte("key")); ok {
@@ -172,7 +205,7 @@ func BenchmarkCacheGet(b *testing.B) {
 		keys := make([][]byte, 1024)
 		for i := range keys {
 			keys[i] = binary.BigEndian.AppendUint64(make([]byte, size-8), uint64(i))
-			c.Set(1, keys[i], keys[i], int64(size))
+			keep(c, 1, string(keys[i]), keys[i], int64(size))
 		}
 		c.Wait()
 		b.Run(fmt.Sprintf("hit/%d", size), func(b *testing.B) {

@@ -36,7 +36,7 @@ func one(t testing.TB, change func(*daemon.Config)) (*plane, *node, version) {
 
 func TestDecide(t *testing.T) {
 	p, n, v := one(t, nil)
-	for range 2 { // evaluated, then from the cache
+	for range 4 { // evaluated, evaluated and kept, then from the cache
 		got := n.decide(inputOf("z1", "read", ""), "X-Request-Id", "req-1")
 		if got.Decision != "allow" || got.EvaluationStatus != "complete" || got.tag() != "v1" || got.RequestID != "req-1" || got.ZoneID != "z1" {
 			t.Fatalf("got %+v", got)

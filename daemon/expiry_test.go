@@ -28,7 +28,9 @@ func TestExpiry(t *testing.T) {
 		t.Run(string(test.lost)+" "+test.ahead.String(), func(t *testing.T) {
 			t.Parallel()
 			p, n, v1 := one(t, func(c *daemon.Config) { c.Lost, c.Grace = test.lost, 30*time.Minute })
-			n.decide(inputOf("z1", "read", "")) // so that the cache has it
+			for range 2 { // so that the cache has it
+				n.decide(inputOf("z1", "read", ""))
+			}
 			p.misbehave(down)
 			n.ahead.Store(int64(test.ahead))
 			for _, zone := range []string{"z1", "empty"} {
@@ -113,7 +115,7 @@ func overload(t *testing.T, set func(*daemon.Config)) {
 // TestErrorsAreNotCached: an evaluation that ran into a limit is tried anew.
 func TestErrorsAreNotCached(t *testing.T) {
 	p, n, _ := one(t, func(c *daemon.Config) { c.Limits.MaxMemory = 1 })
-	for range 2 {
+	for range 4 {
 		got := n.decide(inputOf("z1", "read", ""))
 		if got.Decision != "deny" || got.EvaluationStatus != "error" {
 			t.Fatalf("got %+v", got)

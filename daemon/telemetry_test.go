@@ -117,7 +117,7 @@ func TestSpans(t *testing.T) {
 	if got := named("caracal.decide"); len(got) != 0 {
 		t.Errorf("%d spans that nobody sampled", len(got))
 	}
-	for range 2 { // evaluated, then from the cache
+	for range 2 {
 		n.decide(inputOf("z1", "read", ""), "Traceparent", "00-"+traceID+"-"+spanID+"-01")
 	}
 	p.wait("the spans", func() bool { // which end after the answer
