@@ -6,10 +6,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"go.opentelemetry.io/otel/sdk/metric"
@@ -46,12 +51,46 @@ type plane struct {
 // newPlane starts a control plane; change may alter its configuration.
 func newPlane(t testing.TB, change func(*admin.Config)) *plane {
 	t.Helper()
-	st, err := sqlite.Open(t.Context(), t.TempDir(), sqlite.Options{})
+	dir := t.TempDir()
+	empty, err := emptyStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(dir, empty); err != nil {
+		t.Fatal(err)
+	}
+	st, err := sqlite.Open(t.Context(), dir, sqlite.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return newPlaneOn(t, st, change)
 }
+
+// emptyStore is the files of a store in which nothing is. They are made once,
+// because reading the migrations takes long under the race detector.
+var emptyStore = sync.OnceValues(func() (fs.FS, error) {
+	dir, err := os.MkdirTemp("", "empty-store")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	st, err := sqlite.Open(context.Background(), dir, sqlite.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if err := st.Close(); err != nil {
+		return nil, err
+	}
+	files := fstest.MapFS{}
+	return files, fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		files[name] = &fstest.MapFile{Data: data, Mode: 0o600}
+		return err
+	})
+})
 
 // newPlaneOn starts a control plane on a store, which is closed with the test.
 func newPlaneOn(t testing.TB, st store.Store, change func(*admin.Config)) *plane {

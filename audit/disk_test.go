@@ -49,7 +49,7 @@ const quickRetry = time.Millisecond
 // appendWhenWell appends once the spool has recovered.
 func appendWhenWell(t testing.TB, s *audit.Spool, i int) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		err := s.Append(testRecord(i))
 		if err == nil {

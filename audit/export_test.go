@@ -23,6 +23,12 @@ func WithFaults(o SpoolOptions, f *Faults, delay time.Duration) SpoolOptions {
 	return o
 }
 
+// WithSyncPause makes reading a spool wait for no longer between two syncs.
+func WithSyncPause(o SpoolOptions, pause time.Duration) SpoolOptions {
+	o.syncPause = pause
+	return o
+}
+
 type faultyDisk struct {
 	osDisk
 	faults *Faults

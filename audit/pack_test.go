@@ -25,7 +25,7 @@ func packedSpool(t *testing.T, o audit.SpoolOptions, n int) *audit.Spool {
 // waitPacked waits until all segments but the last are compressed.
 func waitPacked(t *testing.T, s *audit.Spool, dir string) {
 	t.Helper()
-	end := time.After(20 * time.Second)
+	end := time.After(patience)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -195,7 +195,7 @@ func TestPackOnFullDisk(t *testing.T) {
 	appendRecords(t, s, 0, 500)
 	select {
 	case <-failed:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing was tried")
 	}
 	if records, holes := readAll(t, s, 0); len(records) != 500 || holes > 0 {

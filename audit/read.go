@@ -394,7 +394,7 @@ func (s *Spool) syncWait() time.Duration {
 	if s.durability != SyncNone {
 		return 0
 	}
-	return time.Until(time.Unix(0, s.lastSync.Load()).Add(syncPause))
+	return time.Until(time.Unix(0, s.lastSync.Load()).Add(s.syncPause))
 }
 
 // syncForReading makes what SyncNone left to the operating system durable: a

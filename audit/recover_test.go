@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caracalai/caracald/audit"
 )
@@ -61,11 +62,13 @@ func lastSegment(t testing.TB, dir string) string {
 	return names[len(names)-1]
 }
 
-// logged opens a spool and returns what it logs.
+// logged opens a spool and returns what it logs. What is read is not waited for:
+// some tests open hundreds.
 func logged(t testing.TB, dir string) (*audit.Spool, *bytes.Buffer) {
 	t.Helper()
 	var log bytes.Buffer
-	s, err := audit.OpenSpool(audit.SpoolOptions{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil)), Durability: audit.SyncNone})
+	o := audit.SpoolOptions{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil)), Durability: audit.SyncNone}
+	s, err := audit.OpenSpool(audit.WithSyncPause(o, time.Nanosecond))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,6 +73,8 @@ type SpoolOptions struct {
 	disk disk
 	// retryDelay replaces firstRetryDelay in tests.
 	retryDelay time.Duration
+	// syncPause replaces syncPause in tests.
+	syncPause time.Duration
 }
 
 // Spool is an append-only queue of audit records on disk. Its methods may be
@@ -89,6 +91,7 @@ type Spool struct {
 	groupDelay time.Duration
 	packDelay  time.Duration
 	retryDelay time.Duration
+	syncPause  time.Duration
 	log        *slog.Logger
 	disk       disk
 	lock       *os.File
@@ -220,7 +223,7 @@ func newSpool(o SpoolOptions) (*Spool, error) {
 	}
 	s := &Spool{
 		dir: o.Dir, maxBytes: o.MaxBytes, segBytes: o.SegmentBytes, durability: o.Durability,
-		groupDelay: o.GroupDelay, packDelay: o.PackDelay, retryDelay: o.retryDelay, log: o.Logger, disk: o.disk,
+		groupDelay: o.GroupDelay, packDelay: o.PackDelay, retryDelay: o.retryDelay, syncPause: o.syncPause, log: o.Logger, disk: o.disk,
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}), filled: make(chan struct{}, 1), packed: make(chan struct{}), ending: make(chan struct{}), notify: make(chan struct{}),
 		wantSpare: make(chan struct{}, 1), aheadEnded: make(chan struct{}),
 	}
@@ -242,6 +245,9 @@ func newSpool(o SpoolOptions) (*Spool, error) {
 		s.retryDelay = firstRetryDelay
 	}
 	s.backoff = s.retryDelay
+	if s.syncPause == 0 {
+		s.syncPause = syncPause
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -40,6 +40,9 @@ func openSpool(t testing.TB, o audit.SpoolOptions) *audit.Spool {
 	return s
 }
 
+// patience is how long a test waits for what has to come.
+const patience = time.Minute
+
 func appendRecords(t testing.TB, s *audit.Spool, from, to int) {
 	t.Helper()
 	for i := from; i < to; i++ {
@@ -63,7 +66,7 @@ func readAll(t testing.TB, s *audit.Spool, maxRecords int) (records []audit.Reco
 	t.Helper()
 	var last *audit.Batch
 	for s.Stats().Depth > 0 {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		b, err := s.Next(ctx, maxRecords, 0)
 		cancel()
 		if err != nil {

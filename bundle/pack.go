@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -80,10 +81,7 @@ func Pack(m *Manifest, modules []Module) (*Packed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("packing: %w", err)
 	}
-	data, err := compress(archive)
-	if err != nil {
-		return nil, fmt.Errorf("packing: %w", err)
-	}
+	data := compress(archive)
 	p := &Packed{Data: data, BundleSHA256: SHA256Hex(data), ManifestSHA256: SHA256Hex(manifest), Manifest: manifest}
 	p.Statement = Statement{
 		ManifestSHA256:   p.ManifestSHA256,
@@ -121,13 +119,22 @@ func writeArchive(to io.Writer, files []file) error {
 	return w.Close()
 }
 
-// compress gives one zstd frame with a checksum; one goroutine, so that blocks
-// never depend on scheduling.
-func compress(data []byte) ([]byte, error) {
+// encoders are kept because each has 50 MB of tables, which took longer to make
+// than a bundle does to compress.
+var encoders = sync.Pool{New: func() any {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
 	if err != nil {
-		return nil, err
+		panic(err) // an option out of its range, and these are constants
 	}
+	return enc
+}}
+
+// compress gives one zstd frame with a checksum; one goroutine, so that blocks
+// never depend on scheduling. An encoder carries nothing from one frame to the
+// next.
+func compress(data []byte) []byte {
+	enc := encoders.Get().(*zstd.Encoder)
 	out := enc.EncodeAll(data, nil)
-	return out, enc.Close()
+	encoders.Put(enc)
+	return out
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 
 	"github.com/caracalai/caracald/bundle"
@@ -74,6 +76,27 @@ func TestPackRoundTrip(t *testing.T) {
 			t.Fatalf("inspected %+v: %v", in, err)
 		}
 	})
+}
+
+// TestPackCarriesNothingOver: encoders are used again, and a bundle has the bytes
+// that a new one gives, whatever was packed before it: of one block or of
+// several, compressible or not.
+func TestPackCarriesNothingOver(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	bytesOf := func(n, kinds int) []byte {
+		b := make([]byte, random.IntN(n))
+		for i := range b {
+			b[i] = byte(random.IntN(kinds))
+		}
+		return b
+	}
+	for i := range 16 {
+		p := pack(t, string(bytes.Repeat(bytesOf(3000, 1+random.IntN(40)), random.IntN(150))), string(bytesOf(300_000, 2+random.IntN(255))))
+		want := frame(t, unframe(t, p.Data), zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
+		if !bytes.Equal(p.Data, want) {
+			t.Fatalf("bundle %d: %d bytes, %d from a new encoder", i, len(p.Data), len(want))
+		}
+	}
 }
 
 func TestPackRefuses(t *testing.T) {

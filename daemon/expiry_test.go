@@ -2,6 +2,8 @@ package daemon_test
 
 import (
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,36 +81,37 @@ func overload(t *testing.T, set func(*daemon.Config)) {
 		c.Limits.Timeout = 300 * time.Millisecond
 	})
 	beSlow(p, n)
-	first := make(chan decision, 1)
-	go func() {
-		r, err := n.try("POST", "/v1/decide", []byte(inputOf("z1", "read", "")))
-		if err != nil {
-			t.Error(err)
-			first <- decision{}
-			return
-		}
-		first <- parse[decision](t, r.body)
-	}()
-	overloaded := false
-	for done := false; !done; {
-		select {
-		case got := <-first:
-			done = true
-			if got.Decision != "deny" || got.EvaluationStatus != "error" {
-				t.Errorf("got %+v", got)
-			}
-		default:
-			r := n.call("POST", "/v1/decide", []byte("{}"))
-			if r.status == http.StatusServiceUnavailable {
-				overloaded = true
-				if got := parse[decision](t, r.body); got.Error != "overloaded" || got.Decision != "" || r.header.Get("Retry-After") == "" {
-					t.Errorf("%s", r.body)
+	// Two callers ask for slow decisions until one was made and one refused: which
+	// comes while the other is being made is left to chance.
+	var made, refused atomic.Bool
+	var callers sync.WaitGroup
+	late := time.Now().Add(patience)
+	for range 2 {
+		callers.Go(func() {
+			for (!made.Load() || !refused.Load()) && time.Now().Before(late) {
+				r, err := n.try("POST", "/v1/decide", []byte(inputOf("z1", "read", "")))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got := parse[decision](t, r.body)
+				if r.status == http.StatusServiceUnavailable {
+					refused.Store(true)
+					if got.Error != "overloaded" || got.Decision != "" || r.header.Get("Retry-After") == "" {
+						t.Errorf("%s", r.body)
+					}
+				} else {
+					made.Store(true)
+					if got.Decision != "deny" || got.EvaluationStatus != "error" {
+						t.Errorf("got %+v", got)
+					}
 				}
 			}
-		}
+		})
 	}
-	if !overloaded {
-		t.Error("no request was refused")
+	callers.Wait()
+	if !made.Load() || !refused.Load() {
+		t.Errorf("a decision was made: %v, one was refused: %v", made.Load(), refused.Load())
 	}
 }
 

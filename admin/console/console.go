@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -35,22 +36,7 @@ type page struct {
 // Handler answers GET and HEAD below Base: the built files, and index.html for
 // every address of a page, which the script in it shows.
 func Handler() (http.Handler, error) {
-	pages := map[string]page{}
-	err := fs.WalkDir(dist, "dist", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		data, err := dist.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		packed, err := compress(data)
-		if err != nil {
-			return err
-		}
-		pages[strings.TrimPrefix(name, "dist/")] = page{contentType: mime.TypeByExtension(path.Ext(name)), plain: data, packed: packed}
-		return nil
-	})
+	pages, err := built()
 	if err != nil {
 		return nil, fmt.Errorf("reading the console's files: %w", err)
 	}
@@ -71,6 +57,27 @@ func Handler() (http.Handler, error) {
 		serveIndex(w, index.plain)
 	}), nil
 }
+
+// built reads and compresses the built files, once: they are part of the binary.
+var built = sync.OnceValues(func() (map[string]page, error) {
+	pages := map[string]page{}
+	err := fs.WalkDir(dist, "dist", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := dist.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		packed, err := compress(data)
+		if err != nil {
+			return err
+		}
+		pages[strings.TrimPrefix(name, "dist/")] = page{contentType: mime.TypeByExtension(path.Ext(name)), plain: data, packed: packed}
+		return nil
+	})
+	return pages, err
+})
 
 func compress(data []byte) ([]byte, error) {
 	var buf bytes.Buffer

@@ -3,7 +3,9 @@ package eventloop_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"runtime"
 	"testing"
 	"time"
@@ -37,10 +39,20 @@ func TestReaderThatStops(t *testing.T) {
 func TestSilentConnections(t *testing.T) {
 	tcp(t, func(t *testing.T, network string) {
 		e := start(t, network, func(c *eventloop.Config, _ *echo) { c.Idle, c.Slow = 40*time.Millisecond, 20*time.Millisecond })
-		idle, used, partial := e.dial(t), e.dial(t), e.dial(t)
-		used.send(post("a"))
-		used.answer()
-		partial.send(post("abc")[:10])
+		idle, partial := e.dial(t), e.dial(t)
+		_, _ = io.WriteString(partial, post("abc")[:10]) // unless it is closed already
+		used := e.dial(t)
+		for { // until one is answered before it is closed
+			if _, err := io.WriteString(used, post("a")); err == nil {
+				if resp, err := http.ReadResponse(used.r, nil); err == nil {
+					if data, err := io.ReadAll(resp.Body); err != nil || string(data) != "a" {
+						t.Fatalf("%q, %v", data, err)
+					}
+					break
+				}
+			}
+			used = e.dial(t)
+		}
 		for _, c := range []*caller{idle, used, partial} {
 			c.gone()
 		}
@@ -90,17 +102,22 @@ func TestShutdown(t *testing.T) {
 		}
 		text := post("begun")
 		begun.send(text[:len(text)-1])
-		probe := e.dial(t) // accepted after begun's bytes were there
-		probe.send(post("a"))
-		probe.answer()
+		// Connections are dealt out to the loops in turn: one more for each, accepted after
+		// begun's bytes were there, so that its loop has read them.
+		probes := []*caller{e.dial(t), e.dial(t)}
+		for _, c := range probes {
+			c.send(post("a"))
+			c.answer()
+		}
 		ended := make(chan error, 1)
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			ended <- e.l.Shutdown(ctx)
 		}()
-		idle.gone()
-		probe.gone()
+		for _, c := range append(probes, idle) { // until each loop knows
+			c.gone()
+		}
 		select {
 		case err := <-ended:
 			t.Fatalf("ended with a request under way: %v", err)

@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long a test waits for what has to come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // echo is a server whose loops answer with the body, and whose server behind
 // answers with what it made of the request.
