@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -69,11 +70,8 @@ func TestPack(t *testing.T) {
 				}
 				var size int64
 				for _, name := range segmentNames(t, o.Dir) {
-					info, err := os.Stat(name)
-					if err != nil {
-						t.Fatal(err)
-					}
-					size += info.Size()
+					// The last may have been written ahead; no record ends in a zero.
+					size += int64(len(bytes.TrimRight(read(t, name), "\x00")))
 				}
 				if size != stats.Bytes {
 					t.Fatalf("the files have %d bytes, the spool says %d", size, stats.Bytes)
