@@ -78,6 +78,7 @@ func (d *Daemon) boot(ctx context.Context, z *zone, f zoneFile) error {
 	if err != nil {
 		return err
 	}
+	want.raw = bundle.SignedPointer{} // the state directory has it
 	z.mu.Lock()
 	z.wanted, z.seen = want, max(z.seen, p.Sequence)
 	z.mu.Unlock()

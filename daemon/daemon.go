@@ -14,6 +14,7 @@ import (
 	"maps"
 	"net"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -65,9 +66,11 @@ type Daemon struct {
 	background  context.Context
 	loads       sync.WaitGroup
 	acked       acknowledged // what the admin side has of the zones; only report touches it
-	reportNow   chan struct{}
-	cleanNow    chan struct{}
-	cleaning    sync.Mutex
+	// compiling has room for as many as may compile at once.
+	compiling chan struct{}
+	reportNow chan struct{}
+	cleanNow  chan struct{}
+	cleaning  sync.Mutex
 
 	// booted tells that what is kept was looked at.
 	booted atomic.Bool
@@ -93,6 +96,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 	d := &Daemon{
 		cfg: cfg, log: cfg.Logger, tracer: cfg.TracerProvider.Tracer("github.com/caracalai/caracald/daemon"),
 		up: newUpstream(&cfg), reportNow: make(chan struct{}, 1), cleanNow: make(chan struct{}, 1), ready: make(chan struct{}),
+		compiling: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	d.vitals = newVitals(cfg.Now())
 	d.fetcher = d.newFetcher()

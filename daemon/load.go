@@ -124,6 +124,7 @@ func (d *Daemon) load(ctx context.Context, z *zone, want *signedPointer, seen in
 	if err != nil {
 		return fmt.Errorf("%w: %w", errState, err)
 	}
+	want.raw = bundle.SignedPointer{} // the state directory has it
 	swap := time.Now()
 	z.current.Store(next)
 	d.metrics.loaded(ctx, z.id, time.Since(start), time.Since(swap))
@@ -178,7 +179,7 @@ func (d *Daemon) compile(ctx context.Context, want *signedPointer) (*policy.Set,
 			return nil, fmt.Errorf("fetching the bundle: %w", err)
 		}
 	}
-	set, err := d.unpack(ctx, data, want)
+	set, err := d.unpackInTurn(ctx, data, want)
 	if err != nil {
 		return nil, err
 	}
@@ -188,6 +189,19 @@ func (d *Daemon) compile(ctx context.Context, want *signedPointer) (*policy.Set,
 		}
 	}
 	return set, nil
+}
+
+// unpackInTurn is unpack, by as many at once as there are processors: more would
+// not be done sooner, and what each needs while it compiles, many times what stays of
+// it, would lie between what stays of the others.
+func (d *Daemon) unpackInTurn(ctx context.Context, data []byte, want *signedPointer) (*policy.Set, error) {
+	select {
+	case d.compiling <- struct{}{}:
+		defer func() { <-d.compiling }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return d.unpack(ctx, data, want)
 }
 
 // unpack checks a bundle and compiles what is in it, which must be of the

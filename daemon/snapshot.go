@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"sync/atomic"
@@ -62,13 +63,16 @@ func newSnapshot(generation uint64, p bundle.Pointer, set *policy.Set, loadedAt 
 	if _, _, err := audit.Mask([]byte("{}"), p.Settings.AuditMask, []byte{0}); err != nil {
 		return nil, fmt.Errorf("the zone's settings: %w", err)
 	}
-	s := &snapshot{generation: generation, pointer: p, set: set, loadedAt: loadedAt, read: map[string]bool{}}
+	s := &snapshot{generation: generation, pointer: p, set: set, loadedAt: loadedAt}
 	for _, path := range p.Settings.AuditMask {
 		if set != nil && set.ReadsInput(path) {
+			if s.read == nil {
+				s.read = map[string]bool{}
+			}
 			s.read[path] = true
 		}
 	}
-	b := append([]byte(nil), `,"zone_id":`...)
+	b := append(make([]byte, 0, 512), `,"zone_id":`...)
 	b = strconv.AppendQuote(b, p.ZoneID) // ids are plain ASCII
 	b = append(b, `,"policy_set_id":`...)
 	b = appendOptional(b, p.PolicySetID)
@@ -78,7 +82,7 @@ func newSnapshot(generation uint64, p bundle.Pointer, set *policy.Set, loadedAt 
 	b = appendOptional(b, orNil(p.ManifestSHA256))
 	b = append(b, `,"bundle_sha256":`...)
 	b = appendOptional(b, orNil(p.BundleSHA256))
-	s.identity = append(b, '}')
+	s.identity = bytes.Clone(append(b, '}')) // without room to grow
 	return s, nil
 }
 

@@ -9,7 +9,8 @@ import (
 	"github.com/caracalai/caracald/bundle"
 )
 
-// signedPointer is a verified pointer with the envelopes it came in.
+// signedPointer is a verified pointer with the envelopes it came in, until it is
+// loaded.
 type signedPointer struct {
 	pointer   bundle.Pointer
 	statement bundle.Statement // zero where the pointer names no bundle

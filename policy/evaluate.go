@@ -74,7 +74,7 @@ func (s *Set) conclude(o outcome, err error) (Result, *Answer) {
 	} else {
 		for _, e := range r.DeterminingPolicies {
 			name, _ := e["policy"].(string)
-			if m, ok := s.byName[name]; ok {
+			if m, ok := s.named(name); ok {
 				entryOf(m, e)
 			}
 		}

@@ -5,13 +5,16 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"runtime"
+	"slices"
 	"sync"
 	"weak"
 )
 
 // Library compiles sets, and compiles what several of them have alike only once:
 // zones that have the same policies share what was made of them, for as long as one
-// of them has it. It is safe for concurrent use; the zero Library is empty.
+// of them has it. It is for those who serve many sets: they do not keep what their
+// policies say, and cannot be traced. It is safe for concurrent use; the zero Library
+// is empty.
 type Library struct {
 	mu     sync.Mutex
 	shared map[[sha256.Size]byte]weak.Pointer[compiledSet]
@@ -20,10 +23,11 @@ type Library struct {
 // Compile is the function Compile.
 func (l *Library) Compile(ctx context.Context, mods []Module) (*Set, error) {
 	key := contentKey(mods)
+	bare := withoutContent(mods)
 	if c := l.find(key); c != nil {
-		return newSet(c, mods), nil
+		return newSet(c, bare), nil
 	}
-	s, err := Compile(ctx, mods)
+	own, err := compileModules(ctx, mods, true)
 	if err != nil {
 		return nil, err
 	}
@@ -33,11 +37,11 @@ func (l *Library) Compile(ctx context.Context, mods []Module) (*Set, error) {
 		l.shared = map[[sha256.Size]byte]weak.Pointer[compiledSet]{}
 	}
 	if c := l.shared[key].Value(); c != nil { // compiled elsewhere meanwhile
-		return newSet(c, mods), nil
+		return newSet(c, bare), nil
 	}
-	l.shared[key] = weak.Make(s.compiledSet)
-	runtime.AddCleanup(s.compiledSet, l.forget, key)
-	return s, nil
+	l.shared[key] = weak.Make(own)
+	runtime.AddCleanup(own, l.forget, key)
+	return newSet(own, bare), nil
 }
 
 func (l *Library) find(key [sha256.Size]byte) *compiledSet {
@@ -53,6 +57,14 @@ func (l *Library) forget(key [sha256.Size]byte) {
 	if l.shared[key].Value() == nil {
 		delete(l.shared, key)
 	}
+}
+
+func withoutContent(mods []Module) []Module {
+	bare := slices.Clone(mods)
+	for i := range bare {
+		bare[i].Content = ""
+	}
+	return bare
 }
 
 // contentKey is equal for modules that compile to the same, which their names and

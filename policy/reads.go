@@ -124,9 +124,13 @@ func findInputReads(docs []*document) *inputReads {
 			})
 		}
 	}
-	r := &inputReads{}
+	r := &inputReads{paths: make([][]string, 0, len(seen))}
 	for _, path := range seen {
-		r.paths = append(r.paths, path)
+		own := make([]string, len(path))
+		for i, step := range path {
+			own[i] = strings.Clone(step) // a part of the policy's text would keep all of it
+		}
+		r.paths = append(r.paths, own)
 	}
 	slices.SortFunc(r.paths, slices.Compare[[]string])
 	return r

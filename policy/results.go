@@ -63,7 +63,7 @@ func (c *results) keeper(k resultKey) func(remembered) {
 			maps.Copy(all, settled)
 			maps.Copy(all, c.recent)
 			c.settled.Store(&all)
-			clear(c.recent)
+			c.recent = nil // most sets come to a few results, and have no more
 		}
 	}
 }

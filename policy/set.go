@@ -13,7 +13,6 @@ import (
 type Set struct {
 	*compiledSet
 	modules []Module
-	byName  map[string]Module
 	results results
 	// tracing runs the evaluations of traces.
 	tracing runner
@@ -39,11 +38,19 @@ type compiledSet struct {
 
 // newSet makes the set of modules that were compiled together.
 func newSet(c *compiledSet, mods []Module) *Set {
-	s := &Set{compiledSet: c, modules: slices.Clone(mods), byName: make(map[string]Module, len(mods))}
-	for _, m := range mods {
-		s.byName[m.Name] = m
+	return &Set{compiledSet: c, modules: slices.Clone(mods)}
+}
+
+// named finds a module by its name. There are few, and it is asked once for each
+// result that a set comes to.
+func (s *Set) named(name string) (Module, bool) {
+	// The last, where several of a set that was not published have one name.
+	for i := len(s.modules) - 1; i >= 0; i-- {
+		if s.modules[i].Name == name {
+			return s.modules[i], true
+		}
 	}
-	return s
+	return Module{}, false
 }
 
 // interpretedWarning tells authors that their policies are not compiled.
@@ -142,7 +149,8 @@ func compileModules(ctx context.Context, mods []Module, ahead bool) (*compiledSe
 // and has from another is not among them.
 func (s *Set) Warnings() []Warning { return slices.Clone(s.warnings) }
 
-// Modules are the modules the set was compiled from, in their order.
+// Modules are the modules the set was compiled from, in their order; without their
+// content, where a Library has compiled it.
 func (s *Set) Modules() []Module { return slices.Clone(s.modules) }
 
 // InputsReferenced lists, sorted, the values of the input that rules read, such

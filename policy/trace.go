@@ -3,8 +3,10 @@ package policy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 )
 
 // Trace says how the rules of a set came to a result: which of them were tried, which
@@ -66,7 +68,7 @@ type FailedCondition struct {
 // index would rule out are tried.
 //
 // It compiles the set anew, so it is for people and not for traffic. It fails only
-// where ctx ends before the set is compiled.
+// where ctx ends before the set is compiled, and where a Library has compiled it.
 func (s *Set) Trace(ctx context.Context, in *Input, lim Limits) (*Trace, error) {
 	decided := s.Evaluate(ctx, in, lim)
 	p, e, err := s.again(ctx)
@@ -101,10 +103,16 @@ func (s *Set) Trace(ctx context.Context, in *Input, lim Limits) (*Trace, error) 
 	return traced, nil
 }
 
+// errContentLeft says that a set does not have what its policies say.
+var errContentLeft = errors.New("the set does not keep what its policies say")
+
 // again compiles the set for OPA's evaluator, with the documents as they were written,
 // which the set does not keep. What it was checked for once is not checked again.
 func (s *Set) again(ctx context.Context) (*program, *topdownEngine, error) {
 	p := &program{track: s.track}
+	if slices.ContainsFunc(s.modules, func(m Module) bool { return m.Content == "" }) {
+		return nil, nil, errContentLeft
+	}
 	for _, m := range s.modules {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, fmt.Errorf("compiling policies: %w", err)

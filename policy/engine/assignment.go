@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ir"
@@ -219,5 +218,5 @@ func (s *scope) body(source *ir.Func) []block {
 			s.owner.partial = x.Target == source.Return
 		}
 	}
-	return slices.Clip(s.dispatch(source.Blocks))
+	return exact(s.dispatch(source.Blocks))
 }

@@ -164,6 +164,31 @@ func freeze(v Value) {
 	c.sort(v.k)
 }
 
+// trim takes the room to grow from a collection that will not, as exact does.
+func (v Value) trim() {
+	c := v.collection()
+	c.keys, c.vals = exact(c.keys), exact(c.vals)
+}
+
+// moved is v, which an evaluation has built, in room of its own: what an
+// evaluation builds stands in room that it takes for hundreds of values at once.
+func moved(v Value) Value {
+	if !v.isCollection() || v.collection().constant != 0 {
+		return v // constants have that
+	}
+	c := *v.collection()
+	c.keys, c.vals = slices.Clone(c.keys), slices.Clone(c.vals)
+	for i := range c.keys {
+		c.keys[i] = moved(c.keys[i])
+	}
+	for i := range c.vals {
+		c.vals[i] = moved(c.vals[i])
+	}
+	v = (&c).value(v.k)
+	v.trim()
+	return v
+}
+
 func equalCollections(a, b Value) bool {
 	x, y := a.collection(), b.collection()
 	if len(x.keys) != len(y.keys) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/ir"
@@ -24,6 +25,10 @@ type compiler struct {
 	sources  map[string]*ir.Func
 	compiled map[string]*function
 	decls    map[string]*ir.BuiltinFunc
+	// strings and files are those of the plan. A program keeps those of them that
+	// something in it says.
+	strings []Value
+	files   []string
 	// projected says that paths of the input have slots.
 	projected bool
 	// constants is how many have a number.
@@ -37,7 +42,7 @@ func newCompiler(plan *ir.Policy, opts Options) *compiler {
 	}
 	return &compiler{
 		plan: plan, opts: opts,
-		program:  &Program{byPath: map[string]*function{}, rules: opts.Rules, strict: opts.Strict, input: &inputNode{slot: -1}},
+		program:  &Program{rules: opts.Rules, strict: opts.Strict, input: &inputNode{slot: -1}},
 		sources:  map[string]*ir.Func{},
 		compiled: map[string]*function{},
 		decls:    map[string]*ir.BuiltinFunc{},
@@ -59,14 +64,18 @@ func (c *compiler) compile() (*Program, error) {
 	}
 	if s := c.plan.Static; s != nil {
 		for _, one := range s.Strings {
-			p.strings = append(p.strings, str(one.Value))
+			// A part of the policy's text would keep all of it.
+			c.strings = append(c.strings, str(strings.Clone(one.Value)))
 		}
 		for _, one := range s.Files {
-			p.files = append(p.files, one.Value)
+			c.files = append(c.files, one.Value)
 		}
 		for _, one := range s.BuiltinFuncs {
 			c.decls[one.Name] = one
 		}
+	}
+	if callsByPath(c.plan) {
+		p.byPath = map[string]*function{}
 	}
 	if c.plan.Funcs != nil {
 		for _, f := range c.plan.Funcs.Funcs {
@@ -86,6 +95,8 @@ func (c *compiler) compile() (*Program, error) {
 	if c.err != nil {
 		return nil, fmt.Errorf("compiling the plan: %w", c.err)
 	}
+	p.tree = sharedInputs(p.input, p.slots)
+	p.input = p.tree.root
 	return p, nil
 }
 
@@ -110,10 +121,11 @@ func (c *compiler) function(name string) *function {
 	}
 	f.memoized = len(source.Params) == 2
 	f.impure = !f.memoized
+	f.params = make([]int, 0, len(source.Params))
 	for _, local := range source.Params {
 		f.params = append(f.params, int(local))
 	}
-	if len(source.Path) > 0 {
+	if c.program.byPath != nil && len(source.Path) > 0 {
 		c.program.byPath[pathKey(source.Path)] = f
 	}
 	s := c.newScope(source, source.Blocks, f)
@@ -123,6 +135,24 @@ func (c *compiler) function(name string) *function {
 		c.fold(f)
 	}
 	return f
+}
+
+// callsByPath reports whether a plan calls functions by paths that it works out.
+func callsByPath(plan *ir.Policy) bool {
+	found := false
+	visit := func(stmt ir.Stmt) {
+		_, dynamic := stmt.(*ir.CallDynamicStmt)
+		found = found || dynamic
+	}
+	if plan.Funcs != nil {
+		for _, f := range plan.Funcs.Funcs {
+			statements(f.Blocks, visit)
+		}
+	}
+	for _, p := range plan.Plans.Plans {
+		statements(p.Blocks, visit)
+	}
+	return found
 }
 
 // pathKey joins the path of a function to one string.
@@ -168,9 +198,11 @@ func (c *compiler) fold(f *function) {
 		return
 	}
 	freeze(v)
+	v = moved(v)
 	c.numbered(v)
-	for _, k := range m.keyed {
-		freeze(k.key)
+	for i := range m.keyed {
+		freeze(m.keyed[i].key)
+		m.keyed[i].key = moved(m.keyed[i].key)
 	}
 	f.constant, f.done = v, true
 	for rule, held := range m.held {

@@ -75,19 +75,21 @@ type Program struct {
 	plans     []block
 	locals    int // the most that a plan has
 	functions []*function
-	byPath    map[string]*function
-	strings   []Value
-	files     []string
-	rules     int
-	strict    bool
+	// byPath are the functions by what they are called in the plan, nil where none
+	// is called by a path that is worked out in an evaluation.
+	byPath map[string]*function
+	rules  int
+	strict bool
 	// foreign are the built-ins that the plan calls which the engine has not itself.
 	foreign []string
 	// slow says that one of them may take long.
 	slow bool
 	data Value
-	// input is what is read of the input document; slots is how many places.
+	// input is what is read of the input document; slots is how many places. Both
+	// are the tree's, which programs that read the same share.
 	input  *inputNode
 	slots  int
+	tree   *inputTree
 	tables []Table
 }
 

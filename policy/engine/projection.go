@@ -39,11 +39,16 @@ type spot struct {
 	required uint64 // bits of the children that have to be there
 }
 
-// Projection makes the projection for documents that are as schema says. Beside
-// what the program reads, it reads the strings at the wanted paths.
+// Projection gives the projection for documents that are as schema says. Beside
+// what the program reads, it reads the strings at the wanted paths. Programs that
+// read the same have one.
 func (p *Program) Projection(schema *Field, wanted ...[]string) *Projection {
-	out := &Projection{slots: p.slots}
-	input := p.input.clone()
+	return p.tree.project(schema, wanted)
+}
+
+func newProjection(t *inputTree, schema *Field, wanted [][]string) *Projection {
+	out := &Projection{slots: t.slots}
+	input := t.root.clone()
 	for _, path := range wanted {
 		n := input
 		for _, step := range path {
@@ -56,7 +61,7 @@ func (p *Program) Projection(schema *Field, wanted ...[]string) *Projection {
 		n.whole = true
 		out.wanted = append(out.wanted, n.slot)
 	}
-	out.root = out.spot("", schema, input, p.slots)
+	out.root = out.spot("", schema, input, t.slots)
 	return out
 }
 

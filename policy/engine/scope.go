@@ -319,11 +319,11 @@ func (s *scope) operand(o ir.Operand) operand {
 }
 
 func (s *scope) string(i int) Value {
-	if i < 0 || i >= len(s.program.strings) {
+	if i < 0 || i >= len(s.strings) {
 		s.fail("the plan has no string %d", i)
 		return Value{}
 	}
-	return s.program.strings[i]
+	return s.strings[i]
 }
 
 func (s *scope) local(l ir.Local) operand {
@@ -377,6 +377,7 @@ func (s *scope) settle(l int, p *pendingConst) {
 	}
 	delete(s.pending, l)
 	freeze(p.value)
+	p.value.trim()
 	s.numbered(p.value)
 	s.consts[l] = p.value
 }
@@ -386,6 +387,7 @@ func (s *scope) settle(l int, p *pendingConst) {
 func (s *scope) unfold(l ir.Local, p *pendingConst) {
 	delete(s.pending, int(l))
 	freeze(p.value)
+	p.value.trim()
 	start, to := p.value, s.place(l)
 	s.emit(func(m *machine) signal {
 		m.frame[to] = m.clone(start)
@@ -423,7 +425,7 @@ func (s *scope) block(b *ir.Block) block {
 		}
 		s.statement(b, b.Stmts[i])
 	}
-	done := s.ops
+	done := exact(s.ops)
 	s.ops, s.defined, s.depth = outer, s.defined[:defined], depth
 	return done
 }
@@ -441,7 +443,7 @@ func (s *scope) inner(b *ir.Block, loop bool) block {
 }
 
 func (s *scope) blocks(list []*ir.Block) []block {
-	var done []block
+	done := make([]block, 0, len(list))
 	for _, b := range list {
 		if _, ok := s.segments[b]; ok {
 			done = append(done, s.block(b))
@@ -452,11 +454,19 @@ func (s *scope) blocks(list []*ir.Block) []block {
 	return done
 }
 
+// exact is list without room to grow, for what is kept as long as a program is.
+func exact[S ~[]T, T any](list S) S {
+	if len(list) == cap(list) {
+		return list
+	}
+	return append(make(S, 0, len(list)), list...)
+}
+
 // at makes an error at the place of a statement.
 func (s *scope) at(loc *ir.Location, message string, err error) *Error {
 	e := &Error{Message: message, err: err, Row: loc.Row, Col: loc.Col}
-	if loc.File >= 0 && loc.File < len(s.program.files) {
-		e.File = s.program.files[loc.File]
+	if loc.File >= 0 && loc.File < len(s.files) {
+		e.File = s.files[loc.File]
 	}
 	return e
 }
