@@ -17,3 +17,6 @@ func ReadInputSlowly(raw []byte) (*Input, error) { return readInput(raw) }
 func SameDocument(a, b *Input) bool {
 	return a.zoneID == b.zoneID && a.traceID == b.traceID && a.document().Compare(b.document()) == 0 && a.document().String() == b.document().String()
 }
+
+// ReadAlike reports whether two sets share what reads their inputs.
+func ReadAlike(a, b *Set) bool { return a.projection != nil && a.projection == b.projection }

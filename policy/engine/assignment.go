@@ -10,7 +10,15 @@ import (
 const conflictKeys = "object keys must be unique"
 
 // conflictMessage is what OPA says where a rule, or a function, has two values.
+// All rules of a function share it.
 func (s *scope) conflictMessage() string {
+	if s.conflict == "" {
+		s.conflict = s.sayConflict()
+	}
+	return s.conflict
+}
+
+func (s *scope) sayConflict() string {
 	if s.owner == nil {
 		return "conflicting values"
 	}

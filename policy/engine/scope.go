@@ -71,6 +71,8 @@ type scope struct {
 	pending map[int]*pendingConst
 	// keyed are locals that have the value of a partial function, read by keys only.
 	keyed map[int]*function
+	// conflict is what is said where the function has two values, once it was asked for.
+	conflict string
 	// ops are those of the block being compiled.
 	ops block
 }
