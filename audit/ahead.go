@@ -44,6 +44,14 @@ func (s *Spool) writeAhead() {
 		case <-s.ending:
 			return
 		}
+		// One that is ready may become a segment at any moment; only the committer takes
+		// it, so that one which is not ready stays so until it is here.
+		s.mu.Lock()
+		ready := s.spareReady
+		s.mu.Unlock()
+		if ready {
+			continue
+		}
 		err := s.makeSpare()
 		s.mu.Lock()
 		s.spareReady = err == nil

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -132,6 +134,39 @@ func TestTornAhead(t *testing.T) {
 			t.Fatalf("torn at byte %d: logged %q", at, log)
 		}
 		closeSpool(t, s)
+	}
+}
+
+// TestAheadTooLate: a file that is being filled with zeros does not become a segment,
+// however many segments begin meanwhile.
+func TestAheadTooLate(t *testing.T) {
+	dir := t.TempDir()
+	var segments atomic.Int64
+	faults := &audit.Faults{Write: func(string) error {
+		if bytes.Contains(debug.Stack(), []byte("makeSpare")) {
+			for till := segments.Load() + 2; segments.Load() < till; {
+				runtime.Gosched()
+			}
+		}
+		return nil
+	}}
+	o := audit.SpoolOptions{Dir: dir, SegmentBytes: 4 << 10, PackDelay: -1}
+	s := openSpool(t, audit.WithFaults(o, faults, quickRetry))
+	const enough = 1 << 40 // for whatever waits
+	defer segments.Store(enough)
+	n := 0
+	for count := 0; count < 40; n++ {
+		appendRecords(t, s, n, n+1)
+		count = len(segmentFiles(t, dir))
+		segments.Store(int64(count))
+	}
+	segments.Store(enough)
+	copied := t.TempDir()
+	copyDir(t, dir, copied)
+	for _, s := range []*audit.Spool{s, openSpool(t, audit.SpoolOptions{Dir: copied, PackDelay: -1})} {
+		if got, holes := readAll(t, s, 0); !slices.Equal(requestIDs(got), numbers(n)) || holes != 0 {
+			t.Errorf("%d records of %d, %d missing", len(got), n, holes)
+		}
 	}
 }
 
