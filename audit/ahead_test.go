@@ -83,10 +83,8 @@ func TestWrittenAhead(t *testing.T) {
 		t.Errorf("zeros are no damage: %s", &log)
 	}
 
-	for filled := segment; filled == segment; n++ { // to the end of it
+	for ; slices.Max(segmentFiles(t, dir)) == segment; n++ { // to the end of it
 		appendRecords(t, s, n, n+1)
-		names := segmentFiles(t, dir)
-		segment = names[len(names)-1]
 	}
 	closeSpool(t, s)
 	var size int64

@@ -113,7 +113,7 @@ type Spool struct {
 	// when none is any more.
 	wantSpare  chan struct{}
 	aheadEnded chan struct{}
-	closeErr  error
+	closeErr   error
 
 	// told are those whom Notify was given.
 	told atomic.Pointer[[]func()]
