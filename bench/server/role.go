@@ -69,6 +69,7 @@ func serve(ctx context.Context, r role, in io.Reader, out io.Writer) error {
 				var order string
 				for orders.Decode(&order) == nil {
 					if order == orderCollect {
+						runtime.GC() // what pools have is kept for one collection more
 						debug.FreeOSMemory()
 					}
 					if answers.Encode(stats(at.pid)) != nil {
