@@ -153,12 +153,7 @@ func (s *Spool) trimActive() {
 	if s.durability == SyncNone || s.active == nil {
 		return
 	}
-	s.mu.Lock()
-	size := s.segments[len(s.segments)-1].size
-	s.mu.Unlock()
-	if err := s.active.Truncate(size); err != nil {
-		s.log.Warn("cutting off what was written ahead", "dir", s.dir, "error", err)
-	}
+	s.cutActive("cutting off what was written ahead")
 }
 
 // blank tells whether a file has nothing but zeros between two positions.

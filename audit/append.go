@@ -111,7 +111,7 @@ func (a Appending) Wait() error {
 // costs more than writing. Where only one record waits, others who are about to
 // append go first, so that they share the write.
 func (s *Spool) lead(p *pending) {
-	if len(p.done) > 0 { // the first of several had them all written
+	if p.settled.Load() { // the first of several had them all written
 		return
 	}
 	s.mu.Lock()
@@ -122,7 +122,7 @@ func (s *Spool) lead(p *pending) {
 	}
 	s.committing.Lock()
 	defer s.committing.Unlock()
-	for len(p.done) == 0 {
+	for !p.settled.Load() {
 		s.mu.Lock()
 		fit := s.failed == nil && !s.rotate && !s.closing && len(s.queue) > 0
 		s.mu.Unlock()
@@ -426,14 +426,9 @@ func (s *Spool) syncActive() error {
 func (s *Spool) fail(cause error, group []*pending) {
 	s.log.Error("audit spool cannot be written", "dir", s.dir, "error", cause)
 	if s.active != nil {
-		s.mu.Lock()
-		size := s.segments[len(s.segments)-1].size
-		s.mu.Unlock()
 		// Tidiness only: recovery ignores what lies beyond the next segment's
 		// first offset.
-		if err := s.active.Truncate(size); err != nil {
-			s.log.Warn("cutting off what was not made durable", "error", err)
-		}
+		s.cutActive("cutting off what was not made durable")
 		if err := s.active.Close(); err != nil {
 			s.log.Warn("closing a failed audit segment", "error", err)
 		}
@@ -449,6 +444,16 @@ func (s *Spool) fail(cause error, group []*pending) {
 		p.settle(fmt.Errorf("%w: %w", ErrSpoolFailed, cause))
 	}
 	s.tell()
+}
+
+// cutActive ends the active segment's file where its last whole frame ends.
+func (s *Spool) cutActive(what string) {
+	s.mu.Lock()
+	size := s.segments[len(s.segments)-1].size
+	s.mu.Unlock()
+	if err := s.active.Truncate(size); err != nil {
+		s.log.Warn(what, "dir", s.dir, "error", err)
+	}
 }
 
 // retry begins a new segment after a disk error.

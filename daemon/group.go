@@ -70,11 +70,11 @@ func (of *grouper) take(requests []*eventloop.Request) (p eventloop.Pending, qui
 	entered, full := of.s.enter(under)
 	g.entered = entered
 	for i, r := range requests {
-		if full != nil && i >= entered {
-			g.begin(&g.members[i], r, start, full)
-		} else {
-			g.begin(&g.members[i], r, start, nil)
+		why := full
+		if i < entered {
+			why = nil
 		}
+		g.begin(&g.members[i], r, start, why)
 		r.Elsewhere = g.members[i].problem == heldUp
 	}
 	quick = time.Since(start) < slowGroup

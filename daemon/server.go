@@ -280,7 +280,7 @@ func (s *server) handler(guarded bool) fasthttp.RequestHandler {
 		if conn := ctx.Conn(); eventloop.Returnable(conn) {
 			ctx.Hijack(func(c net.Conn) {
 				if err := eventloop.Return(conn, c); err != nil {
-					d.log.Debug("http: " + err.Error())
+					quiet{d}.Printf("%v", err)
 				}
 			})
 		}

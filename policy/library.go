@@ -4,10 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"runtime"
 	"slices"
-	"sync"
-	"weak"
+
+	"github.com/caracalai/caracald/internal/sharing"
 )
 
 // Library compiles sets, and compiles what several of them have alike only once:
@@ -16,47 +15,21 @@ import (
 // policies say, and cannot be traced. It is safe for concurrent use; the zero Library
 // is empty.
 type Library struct {
-	mu     sync.Mutex
-	shared map[[sha256.Size]byte]weak.Pointer[compiledSet]
+	shared sharing.Map[[sha256.Size]byte, compiledSet]
 }
 
 // Compile is the function Compile.
 func (l *Library) Compile(ctx context.Context, mods []Module) (*Set, error) {
 	key := contentKey(mods)
-	bare := withoutContent(mods)
-	if c := l.find(key); c != nil {
-		return newSet(c, bare), nil
+	c := l.shared.Get(key)
+	if c == nil {
+		own, err := compileModules(ctx, mods, true)
+		if err != nil {
+			return nil, err
+		}
+		c = l.shared.Share(key, own)
 	}
-	own, err := compileModules(ctx, mods, true)
-	if err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.shared == nil {
-		l.shared = map[[sha256.Size]byte]weak.Pointer[compiledSet]{}
-	}
-	if c := l.shared[key].Value(); c != nil { // compiled elsewhere meanwhile
-		return newSet(c, bare), nil
-	}
-	l.shared[key] = weak.Make(own)
-	runtime.AddCleanup(own, l.forget, key)
-	return newSet(own, bare), nil
-}
-
-func (l *Library) find(key [sha256.Size]byte) *compiledSet {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.shared[key].Value()
-}
-
-// forget drops what nobody has any more.
-func (l *Library) forget(key [sha256.Size]byte) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.shared[key].Value() == nil {
-		delete(l.shared, key)
-	}
+	return newSet(c, withoutContent(mods)), nil
 }
 
 func withoutContent(mods []Module) []Module {

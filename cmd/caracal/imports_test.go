@@ -22,16 +22,16 @@ func deps(t *testing.T, pkg string) []string {
 // Who may import whom, as docs/architecture.md says.
 func TestImports(t *testing.T) {
 	ours := map[string][]string{
-		"policy/engine": {}, "policy": {"policy/engine"}, "bundle": {}, "distribution": {"bundle", "internal/durable"}, "distribution/drivers": {}, "internal/filelock": {}, "internal/durable": {}, "internal/health": {}, "internal/serving": {}, "audit": {"internal/filelock", "internal/durable"}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {}, "admin/console": {},
+		"policy/engine": {"internal/sharing"}, "policy": {"policy/engine", "internal/sharing"}, "bundle": {}, "distribution": {"bundle", "internal/durable"}, "distribution/drivers": {}, "internal/filelock": {}, "internal/durable": {}, "internal/sharing": {}, "internal/health": {}, "internal/serving": {}, "audit": {"internal/filelock", "internal/durable"}, "cache": {}, "settings": {}, "telemetry": {}, "admin/store": {}, "admin/console": {},
 		"admin/store/relational": {"admin/store"}, "admin/store/transfer": {"admin/store", "admin/store/relational"},
 		"audit/queue": {"audit", "internal/filelock", "internal/durable"}, "audit/otlp": {"audit", "internal/filelock", "internal/durable"}, "audit/files": {"audit", "internal/filelock", "internal/durable"},
-		"daemon":           {"policy", "policy/engine", "bundle", "distribution", "audit", "internal/filelock", "internal/durable", "cache", "daemon/eventloop"},
+		"daemon":           {"policy", "policy/engine", "internal/sharing", "bundle", "distribution", "audit", "internal/filelock", "internal/durable", "cache", "daemon/eventloop"},
 		"daemon/eventloop": {},
 		"mirror":           {"bundle", "distribution", "internal/durable"},
 		"daemon/client":    {},
-		"admin/api":        {"policy", "policy/engine"},
-		"admin":            {"policy", "policy/engine", "bundle", "distribution", "audit", "internal/filelock", "internal/durable", "admin/api", "admin/store", "admin/console"},
-		"admin/client":     {"policy", "policy/engine", "bundle", "admin/api"},
+		"admin/api":        {"policy", "policy/engine", "internal/sharing"},
+		"admin":            {"policy", "policy/engine", "internal/sharing", "bundle", "distribution", "audit", "internal/filelock", "internal/durable", "admin/api", "admin/store", "admin/console"},
+		"admin/client":     {"policy", "policy/engine", "internal/sharing", "bundle", "admin/api"},
 	}
 	for pkg, allowed := range ours {
 		for _, dep := range deps(t, pkg) {

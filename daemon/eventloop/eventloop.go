@@ -124,8 +124,8 @@ type left struct {
 
 // Returnable tells whether a connection that Accept returned may go to Return.
 func Returnable(c net.Conn) bool {
-	l, ok := c.(*left)
-	return ok && l.back != nil
+	_, ok := c.(*left)
+	return ok
 }
 
 // Return gives a Returnable connection back to the loops, after the server behind has
@@ -133,7 +133,7 @@ func Returnable(c net.Conn) bool {
 // of its own: where it has read of the next request, that is left to it too.
 func Return(c net.Conn, ahead io.Reader) error {
 	l, ok := c.(*left)
-	if !ok || l.back == nil {
+	if !ok {
 		return errors.New("the connection does not come from an event loop")
 	}
 	// So that only what is in the buffer is read.

@@ -89,7 +89,7 @@ func (l *listener) tick(every time.Duration) {
 		select {
 		case <-ticker.C:
 			for _, lp := range l.loops {
-				lp.tick()
+				lp.ask(serving)
 			}
 		case <-l.closed:
 			return
@@ -147,7 +147,7 @@ func (l *listener) Close() error {
 func (l *listener) Shutdown(ctx context.Context) error {
 	failed := l.Close()
 	for _, lp := range l.loops {
-		lp.stop(stopping)
+		lp.ask(stopping)
 	}
 	late := false
 	for _, lp := range l.loops {
@@ -155,7 +155,7 @@ func (l *listener) Shutdown(ctx context.Context) error {
 		case <-lp.ended:
 		case <-ctx.Done():
 			late = true
-			lp.stop(stopped)
+			lp.ask(stopped)
 			<-lp.ended
 		}
 	}

@@ -152,19 +152,12 @@ func (lp *loop) add(fd int) {
 	lp.conns[fd] = &conn{fd: fd, since: time.Now()}
 }
 
-// stop asks the loop to end, one way or the other.
-func (lp *loop) stop(how int) {
+// ask makes the loop look for connections that were silent for too long and, unless
+// how is serving, end one way or the other.
+func (lp *loop) ask(how int) {
 	lp.mu.Lock()
 	defer lp.mu.Unlock()
 	lp.asked, lp.due = max(lp.asked, how), true
-	lp.signal()
-}
-
-// tick makes the loop look for connections that were silent for too long.
-func (lp *loop) tick() {
-	lp.mu.Lock()
-	defer lp.mu.Unlock()
-	lp.due = true
 	lp.signal()
 }
 
@@ -377,7 +370,7 @@ func (lp *loop) finish(g *group) {
 // write writes the answers of a group, which is empty then.
 func (lp *loop) write(g *group, now time.Time) {
 	for i, r := range g.requests {
-		c, extra, waited := g.members[i].c, g.members[i].extra, g.members[i].c.busy
+		c, extra := g.members[i].c, g.members[i].extra
 		g.members[i] = member{}
 		c.since, c.busy = now, false
 		if c.gone {
@@ -389,7 +382,7 @@ func (lp *loop) write(g *group, now time.Time) {
 			lp.end(c)
 		} else if n < len(r.Answer) || len(extra) > 0 && !r.Close { // a slow reader, or one who does not wait for answers
 			lp.leave(c, r.Answer[n:], extra)
-		} else if r.Close || waited && c.unwatched && !lp.watch(c) {
+		} else if r.Close || c.unwatched && !lp.watch(c) {
 			lp.end(c)
 		}
 		c.partial = nil

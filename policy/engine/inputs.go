@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+
+	"github.com/caracalai/caracald/internal/sharing"
 )
 
 // inputTree is what a program reads of its input: places and their slots. Policies
@@ -21,11 +23,11 @@ type inputTree struct {
 }
 
 // inputTrees has those of all programs, by what they are.
-var inputTrees sharing[string, inputTree]
+var inputTrees sharing.Map[string, inputTree]
 
 // sharedInputs gives the tree of a program that is complete.
 func sharedInputs(root *inputNode, slots int) *inputTree {
-	return inputTrees.of(string(root.describe(nil)), &inputTree{root: root, slots: slots})
+	return inputTrees.Share(string(root.describe(nil)), &inputTree{root: root, slots: slots})
 }
 
 // describe appends all that there is to say of n and of what is below it.
