@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -20,6 +21,8 @@ import (
 type compiledEngine struct {
 	program *engine.Program
 	runner  runner
+	// unprompted is how many evaluations more do not begin where the caller is.
+	unprompted atomic.Int32
 }
 
 // outputVar is the variable that the entry point's value is bound to.
@@ -107,21 +110,46 @@ func keyedAlike(p *program) error {
 	return nil
 }
 
+// evaluate runs the program where the caller is, unless that comes to a built-in
+// that may take long: then it is run again where it can be left behind.
 func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits, known *results) (outcome, error) {
-	if in.program != e.program || e.program.Foreign() {
-		// A call that cannot be interrupted may outlast the caller's document.
+	if in.program != e.program {
 		whole, err := in.whole()
 		if err != nil {
 			return outcome{}, err
 		}
 		in = whole
 	}
-	if e.program.Foreign() {
-		return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) { return e.run(in, m, known) })
+	if !e.program.Foreign() {
+		return e.inPlace(ctx, in, lim, known)
 	}
+	if e.unprompted.Load() <= 0 || e.unprompted.Add(-1) < 0 {
+		began := time.Now()
+		o, err := e.inPlace(ctx, in, lim, known)
+		if !errors.Is(err, engine.ErrSlow) {
+			return o, err
+		}
+		e.unprompted.Store(unpromptedRuns)
+		lim.Timeout -= time.Since(began)
+	}
+	// A call that cannot be interrupted may outlast the caller's document.
+	whole, err := in.whole()
+	if err != nil {
+		return outcome{}, err
+	}
+	return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) { return e.run(whole, m, known, false) })
+}
+
+// unpromptedRuns is how many evaluations do not begin where the caller is after one
+// that came to a built-in which may take long.
+const unpromptedRuns = 64
+
+// inPlace evaluates where the caller is. ErrSlow: it came to a built-in that may
+// take long.
+func (e *compiledEngine) inPlace(ctx context.Context, in *Input, lim Limits, known *results) (outcome, error) {
 	m := meters.Get().(*meter)
 	m.begin(ctx, lim)
-	o, err := e.run(in, m, known)
+	o, err := e.run(in, m, known, true)
 	*m = meter{}
 	meters.Put(m)
 	return o, err
@@ -130,7 +158,7 @@ func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits, kn
 // meters are those of evaluations that end when their caller's do.
 var meters = sync.Pool{New: func() any { return new(meter) }}
 
-func (e *compiledEngine) run(in *Input, m *meter, known *results) (o outcome, err error) {
+func (e *compiledEngine) run(in *Input, m *meter, known *results, prompt bool) (o outcome, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			o, err = outcome{}, &evaluationError{reason: ReasonError, message: "the evaluator failed: " + firstLine(r)}
@@ -139,7 +167,7 @@ func (e *compiledEngine) run(in *Input, m *meter, known *results) (o outcome, er
 	if m.ctx.Err() != nil {
 		return outcome{}, stoppedBy(m.ctx)
 	}
-	asked := engine.Evaluation{Input: in.compact, Meter: m, Context: surroundings}
+	asked := engine.Evaluation{Input: in.compact, Meter: m, Prompt: prompt, Context: surroundings}
 	if in.program != nil {
 		asked.Slots = in.reading.Slots()
 	}
@@ -148,6 +176,8 @@ func (e *compiledEngine) run(in *Input, m *meter, known *results) (o outcome, er
 	switch {
 	case m.stopped != nil:
 		return outcome{}, m.stopped
+	case errors.Is(err, engine.ErrSlow):
+		return outcome{}, err
 	case err != nil:
 		return outcome{}, engineFailure(err)
 	case len(found.Results) == 0:

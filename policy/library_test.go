@@ -129,7 +129,7 @@ func TestPlan(t *testing.T) {
 	for i := range 20 {
 		fmt.Fprintf(&rules, "allowed if { input.resource.identifier == \"r%d\"; input.principal.labels[_] in words }\n", i)
 	}
-	rules.WriteString("words := {lower(\"A\"), \"b\"}\nnamed := sprintf(\"%v\", [input.context.trace_id])\n")
+	rules.WriteString("words := {lower(\"A\"), \"b\"}\nnamed := json.marshal(input.context.trace_id)\n")
 	rules.WriteString("result := {\"decision\": \"allow\", \"evaluation_status\": \"complete\", \"determining_policies\": [], \"diagnostics\": []} if { allowed; named != \"\"; input.session == null }\n")
 	p := compile(t, rules.String()).Plan()
 	if p.Evaluator != "compiled" {
@@ -141,7 +141,7 @@ func TestPlan(t *testing.T) {
 			t.Errorf("reads %v, not %s", inputs, want)
 		}
 	}
-	if fmt.Sprint(p.Folded) != "[data.caracal.authz.words]" || fmt.Sprint(p.Foreign) != "[sprintf]" ||
+	if fmt.Sprint(p.Folded) != "[data.caracal.authz.words]" || fmt.Sprint(p.Foreign) != "[json.marshal]" ||
 		len(p.Tables) != 1 || p.Tables[0] != (policy.DispatchTable{Rule: "data.caracal.authz.allowed", Pointer: "/resource/identifier", Values: 20}) {
 		t.Errorf("%+v", p)
 	}

@@ -14,59 +14,66 @@ import (
 // for that many arguments, OPA's otherwise.
 func (s *scope) callBuiltin(x *ir.CallStmt) {
 	args, to := s.operands(x.Args), s.place(x.Result)
-	name, f := s.native(x.Func)
+	name, own := s.native(x.Func)
 	switch {
-	case f.one != nil && len(args) == 1:
-		s.emit(func(m *machine) signal { return m.give(to, f.one(m, args[0].of(m))) })
+	case own.one != nil && len(args) == 1:
+		s.emit(func(m *machine) signal { return m.give(to, own.one(m, args[0].of(m))) })
 		return
-	case f.two != nil && len(args) == 2:
-		s.emit(func(m *machine) signal { return m.give(to, f.two(m, args[0].of(m), args[1].of(m))) })
+	case own.two != nil && len(args) == 2:
+		s.emit(func(m *machine) signal { return m.give(to, own.two(m, args[0].of(m), args[1].of(m))) })
 		return
-	case f.three != nil && len(args) == 3:
+	case own.three != nil && len(args) == 3:
 		s.emit(func(m *machine) signal {
-			return m.give(to, f.three(m, args[0].of(m), args[1].of(m), args[2].of(m)))
+			return m.give(to, own.three(m, args[0].of(m), args[1].of(m), args[2].of(m)))
 		})
 		return
 	}
-	if name == ast.RegexMatch.Name && !s.opts.Strict && s.matchConstant(args, to) {
+	if name == ast.RegexMatch.Name && !s.opts.Strict && s.matchExpressions(x, args, to) {
 		return
-	}
-	small := arithmetic[name]
-	if len(args) != 2 {
-		small = nil
 	}
 	find := topdown.GetBuiltin
 	if s.opts.Builtin != nil {
 		find = s.opts.Builtin
 	}
-	impl := find(x.Func)
-	if impl == nil {
+	f := foreign{name: x.Func, impl: find(x.Func), args: args, to: to, at: s.at(x.GetLocation(), "", nil)}
+	if f.impl == nil {
 		s.fail("there is no implementation of the built-in %s", x.Func)
 		return
 	}
-	if small == nil && !slices.Contains(s.program.foreign, x.Func) {
-		s.program.foreign = append(s.program.foreign, x.Func)
-		s.program.slow = s.program.slow || s.opts.Prompt == nil || !s.opts.Prompt(name)
-	}
-	relation := false
 	if b := ast.BuiltinMap[name]; b != nil {
-		relation = b.Relation
+		f.relation = b.Relation
 		if b.Nondeterministic && s.owner != nil {
 			s.owner.impure = true
 		}
 	}
-	at, called := s.at(x.GetLocation(), "", nil), x.Func
+	if own, ok := plains[name]; ok && own.args == len(args) {
+		s.callPlain(own, &f)
+		return
+	}
+	f.slow = s.opts.Prompt == nil || !s.opts.Prompt(name)
+	s.program.slow = s.program.slow || f.slow
+	if !slices.Contains(s.program.foreign, x.Func) {
+		s.program.foreign = append(s.program.foreign, x.Func)
+	}
+	if name == ast.GlobMatch.Name && s.matchGlobs(x, &f) {
+		return
+	}
+	s.emit(f.call)
+}
+
+// callPlain calls the engine's own implementation for operands of the plain kind,
+// and OPA's for others.
+func (s *scope) callPlain(own plain, f *foreign) {
+	first, second := f.args[0], constant(Value{})
+	if own.args > 1 {
+		second = f.args[1]
+	}
 	s.emit(func(m *machine) signal {
-		if small != nil {
-			a, b := args[0].of(m), args[1].of(m)
-			if a.isInt() && b.isInt() {
-				if n, ok := small(a.n, b.n); ok {
-					m.frame[to] = integer(n)
-					return next
-				}
-			}
+		v, ok := own.f(m, first.of(m), second.of(m))
+		if !ok {
+			return f.call(m)
 		}
-		return m.foreign(called, impl, relation, args, to, at)
+		return m.give(f.to, v)
 	})
 }
 
@@ -118,16 +125,28 @@ func (s *scope) test(stmt ir.Stmt) bool {
 	return true
 }
 
-// matchConstant compiles regex.match with an expression that is a constant.
-func (s *scope) matchConstant(args []operand, to int) bool {
-	if len(args) != 2 || !args[0].constant() || args[0].value.k != stringKind {
+// choices are the constants that an operand is one of: itself, or those that a loop
+// goes through. There are none where that is not known.
+func (s *scope) choices(of ir.Operand, o operand) []Value {
+	if o.constant() {
+		return []Value{o.value}
+	}
+	if l, ok := of.Value.(ir.Local); ok {
+		return s.elements[l]
+	}
+	return nil
+}
+
+// matchExpressions compiles regex.match with expressions that are constants.
+func (s *scope) matchExpressions(x *ir.CallStmt, args []operand, to int) bool {
+	if len(args) != 2 {
 		return false
 	}
-	expression, err := regexp.Compile(args[0].value.string())
-	if err != nil {
+	expressions := compiledTexts(s.choices(x.Args[0], args[0]), regexp.Compile)
+	if expressions == nil {
 		return false
 	}
-	text := args[1]
+	expression, text := args[0], args[1]
 	s.emit(func(m *machine) signal {
 		v := text.of(m)
 		if v.k != stringKind {
@@ -136,10 +155,30 @@ func (s *scope) matchConstant(args []operand, to int) bool {
 		if !m.charge(v.n) {
 			return failed
 		}
-		m.frame[to] = boolean(expression.MatchString(v.string()))
+		m.frame[to] = boolean(expressions[expression.of(m).string()].MatchString(v.string()))
 		return next
 	})
 	return true
+}
+
+// compiledTexts compiles each of some constants, nil where one is no string or does
+// not compile, or where there are none.
+func compiledTexts[T any](list []Value, compile func(string) (T, error)) map[string]T {
+	if len(list) == 0 {
+		return nil
+	}
+	compiled := make(map[string]T, len(list))
+	for _, v := range list {
+		if v.k != stringKind {
+			return nil
+		}
+		one, err := compile(v.string())
+		if err != nil {
+			return nil
+		}
+		compiled[v.string()] = one
+	}
+	return compiled
 }
 
 // give ends the call of a built-in.
@@ -154,8 +193,23 @@ func (m *machine) give(to int, v Value) signal {
 	return next
 }
 
-// foreign calls one of OPA's built-ins.
-func (m *machine) foreign(name string, impl topdown.BuiltinFunc, relation bool, args []operand, to int, at *Error) signal {
+// foreign is a call of one of OPA's built-ins.
+type foreign struct {
+	name string
+	impl topdown.BuiltinFunc
+	// relation says that it has any number of results, which become an array.
+	relation bool
+	// slow says that it may take long, and cannot be interrupted.
+	slow bool
+	args []operand
+	to   int
+	at   *Error
+}
+
+func (f *foreign) call(m *machine) signal {
+	if f.slow && m.prompt {
+		return m.fail(ErrSlow)
+	}
 	if !m.step() {
 		return failed
 	}
@@ -167,23 +221,23 @@ func (m *machine) foreign(name string, impl topdown.BuiltinFunc, relation bool, 
 		m.bctx.Cancel = m.meter
 	}
 	// OPA keeps some operands for later, and the document may be gone then.
-	terms := make([]*ast.Term, len(args))
-	for i := range args {
-		if terms[i] = args[i].of(m).term(); terms[i] == nil {
+	terms := make([]*ast.Term, len(f.args))
+	for i := range f.args {
+		if terms[i] = f.args[i].of(m).term(); terms[i] == nil {
 			return leave
 		}
 	}
-	m.bctx.Location = &ast.Location{File: at.File, Row: at.Row, Col: at.Col}
+	m.bctx.Location = &ast.Location{File: f.at.File, Row: f.at.Row, Col: f.at.Col}
 	var out Value
-	if relation {
+	if f.relation {
 		out = m.make(arrayKind, 0)
 	}
-	err := impl(m.bctx, terms, func(t *ast.Term) error {
+	err := f.impl(m.bctx, terms, func(t *ast.Term) error {
 		v, err := fromAST(t.Value)
 		if err != nil {
 			return err
 		}
-		if relation {
+		if f.relation {
 			m.add(out, v)
 		} else {
 			out = v
@@ -198,11 +252,11 @@ func (m *machine) foreign(name string, impl topdown.BuiltinFunc, relation bool, 
 		case errors.As(err, &halt):
 			return m.fail(halt.Err)
 		case m.program.strict:
-			e := *at
-			e.Message, e.err = name+": "+err.Error(), err
+			e := *f.at
+			e.Message, e.err = f.name+": "+err.Error(), err
 			return m.fail(&e)
 		}
 		return leave // as OPA does, unless told to be strict
 	}
-	return m.give(to, out)
+	return m.give(f.to, out)
 }

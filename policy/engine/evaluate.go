@@ -13,6 +13,9 @@ type Evaluation struct {
 	Slots []Value
 	// Meter bounds it; nil for no bounds.
 	Meter Meter
+	// Prompt ends an evaluation with ErrSlow that comes to a built-in of OPA which
+	// may take long, as Options.Prompt tells, and cannot be interrupted.
+	Prompt bool
 	// Context gives OPA's built-ins their surroundings, where one is called; nil
 	// for none. It is given the evaluation's meter.
 	Context func(Meter) topdown.BuiltinContext
@@ -33,11 +36,11 @@ type Outcome struct {
 // Release gives back what the evaluation used.
 func (o Outcome) Release() { o.m.release() }
 
-// Evaluate runs the query. The error is an *Error, what the meter or OPA's
+// Evaluate runs the query. The error is an *Error, ErrSlow, what the meter or OPA's
 // built-ins said, or matches none of these where the meter stopped it.
 func (p *Program) Evaluate(e Evaluation) (Outcome, error) {
 	m := p.machine(e.Meter)
-	m.context = e.Context
+	m.context, m.prompt = e.Context, e.Prompt
 	if len(m.stack) < p.locals {
 		m.stack = make([]Value, max(p.locals, 128))
 	}

@@ -18,6 +18,10 @@ type Meter interface {
 // errStopped says that the meter ended an evaluation.
 var errStopped = errors.New("the evaluation was stopped")
 
+// ErrSlow says that an evaluation came to a built-in that may take long, and was
+// not to call it.
+var ErrSlow = errors.New("a built-in may take long")
+
 // A signal is how a statement ends: next goes on to the one after it; n, from 1
 // on, leaves n blocks. A statement that is undefined leaves its own.
 type signal int
@@ -142,6 +146,9 @@ type machine struct {
 	meter   Meter
 	err     error
 	fuel    int // steps until the meter is asked
+	// prompt evaluations do not call what may take long.
+	prompt bool
+	text   []byte // room for what is written
 
 	collections slab[collection]
 	values      slab[Value]
@@ -182,9 +189,12 @@ func (m *machine) release() {
 	clear(m.keyed)
 	clear(m.results)
 	clear(m.conflicts)
+	if cap(m.text) > keptItems {
+		m.text = nil
+	}
 	*m = machine{
 		room: m.room, stack: m.stack, memos: m.memos, last: m.last, held: m.held[:0], marked: m.marked[:0], keyed: m.keyed[:0], results: m.results[:0], conflicts: m.conflicts[:0],
-		collections: m.collections, values: m.values,
+		collections: m.collections, values: m.values, text: m.text,
 	}
 	m.collections.reset()
 	m.values.reset()

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math/bits"
 	"strings"
 	"unicode/utf8"
 
@@ -56,39 +55,6 @@ var natives = map[string]native{
 	ast.TypeNameBuiltin.Name: {one: typeName},
 	ast.ObjectGet.Name:       {three: objectGet},
 	ast.ObjectKeys.Name:      {one: objectKeys},
-}
-
-// arithmetic has results of its own for small integers only, and OPA's for all
-// other numbers.
-var arithmetic = map[string]func(a, b int64) (int64, bool){
-	ast.Plus.Name: func(a, b int64) (int64, bool) {
-		sum := a + b
-		return sum, (sum > a) == (b > 0)
-	},
-	ast.Minus.Name: func(a, b int64) (int64, bool) {
-		difference := a - b
-		return difference, (difference < a) == (b > 0)
-	},
-	ast.Multiply.Name: func(a, b int64) (int64, bool) {
-		if a < 0 || b < 0 {
-			return 0, false
-		}
-		high, low := bits.Mul64(uint64(a), uint64(b))
-		return int64(low), high == 0 && low < 1<<63
-	},
-	// Larger quotients are of floating point in OPA.
-	ast.Divide.Name: func(a, b int64) (int64, bool) {
-		if b == 0 || a == 0 || a != int64(int32(a)) || b != int64(int32(b)) {
-			return 0, false
-		}
-		return a / b, a%b == 0
-	},
-	ast.Rem.Name: func(a, b int64) (int64, bool) {
-		if b == 0 {
-			return 0, false
-		}
-		return a % b, true
-	},
 }
 
 // comparison counts the work of comparing collections.

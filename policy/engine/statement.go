@@ -184,7 +184,7 @@ func (s *scope) read(l ir.Local) int {
 }
 
 // dotElement looks a key up that all constants which a loop goes through have at
-// one place.
+// one place. What is found is one of constants too.
 func (s *scope) dotElement(x *ir.DotStmt) bool {
 	l, isLocal := x.Source.Value.(ir.Local)
 	key, isString := x.Key.Value.(ir.StringIndex)
@@ -192,6 +192,7 @@ func (s *scope) dotElement(x *ir.DotStmt) bool {
 		return false
 	}
 	place := -1
+	var found []Value
 	for _, item := range s.elements[l] {
 		if item.k != objectKind {
 			return false
@@ -201,6 +202,7 @@ func (s *scope) dotElement(x *ir.DotStmt) bool {
 			return false
 		}
 		place = at
+		found = append(found, item.collection().vals[at])
 	}
 	if place < 0 {
 		return false
@@ -210,6 +212,9 @@ func (s *scope) dotElement(x *ir.DotStmt) bool {
 		return false
 	}
 	to := s.place(x.Target)
+	if s.settled(x.Target) {
+		s.elements[x.Target] = found
+	}
 	s.emit(func(m *machine) signal {
 		m.frame[to] = m.frame[from.at].collection().vals[place]
 		return next
