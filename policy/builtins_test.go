@@ -56,7 +56,9 @@ func TestEvaluatorsAgreeOnBuiltins(t *testing.T) {
 	network := rapid.Custom(func(t *rapid.T) string {
 		return address.Draw(t, "address") + rapid.SampledFrom([]string{"/0", "/8", "/08", "/24", "/32", "/33", "/64", "/90", "/96", "/104", "/128", "/129", "/-1", "/+8", "/", ""}).Draw(t, "bits")
 	})
-	texts := func(g *rapid.Generator[string]) *rapid.Generator[any] { return rapid.Map(g, func(s string) any { return s }) }
+	texts := func(g *rapid.Generator[string]) *rapid.Generator[any] {
+		return rapid.Map(g, func(s string) any { return s })
+	}
 	for name, c := range map[string]struct {
 		call     string
 		operands []*rapid.Generator[any]

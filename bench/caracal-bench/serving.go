@@ -227,7 +227,7 @@ func (s asked) shipped(ctx context.Context) (waiting float64, took time.Duration
 		case ctx.Err() != nil:
 			return 0, 0, ctx.Err()
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // asking costs the daemon something too
 	}
 }
 
