@@ -39,9 +39,10 @@ func entryQuery() ast.Body {
 // foldLimits bounds what is evaluated once, when a set is compiled, in all.
 var foldLimits = Limits{Timeout: 100 * time.Millisecond, MaxMemory: 8 << 20}
 
-// newCompiled compiles what newTopdown has prepared. It fails where the plan has
+// newCompiled compiles what newTopdown has prepared, sharing functions with others
+// where shared is not nil. It fails where the plan has
 // something that the engine does not evaluate as topdown does.
-func newCompiled(ctx context.Context, p *program, rules int) (*compiledEngine, error) {
+func newCompiled(ctx context.Context, p *program, rules int, shared *engine.Functions) (*compiledEngine, error) {
 	if err := keyedAlike(p); err != nil {
 		return nil, err
 	}
@@ -54,12 +55,13 @@ func newCompiled(ctx context.Context, p *program, rules int) (*compiledEngine, e
 		return nil, err
 	}
 	program, err := engine.Compile(plan, engine.Options{
-		Builtin: builtinFunc,
-		Native:  unguarded,
-		Prompt:  func(name string) bool { return prompt[name] },
-		Held:    heldBuiltin.Name,
-		Rules:   rules,
-		Fold:    newMeter(ctx, foldLimits),
+		Builtin:   builtinFunc,
+		Native:    unguarded,
+		Prompt:    func(name string) bool { return prompt[name] },
+		Held:      heldBuiltin.Name,
+		Rules:     rules,
+		Fold:      newMeter(ctx, foldLimits),
+		Functions: shared,
 	})
 	if err != nil {
 		return nil, err
@@ -184,7 +186,7 @@ func (e *compiledEngine) run(in *Input, m *meter, known *results, prompt bool) (
 		return outcome{}, nil
 	}
 	value := found.Results[0].Get(string(outputVar))
-	if n := value.Constant(); n > 0 && known != nil {
+	if n := value.Constant(); n != nil && known != nil {
 		marks := unsafe.String((*byte)(unsafe.Pointer(unsafe.SliceData(found.Marked))), 4*len(found.Marked))
 		if r := known.get(resultKey{n, marks}); r != nil {
 			return outcome{known: r}, nil

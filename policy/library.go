@@ -7,15 +7,17 @@ import (
 	"slices"
 
 	"github.com/caracalai/caracald/internal/sharing"
+	"github.com/caracalai/caracald/policy/engine"
 )
 
 // Library compiles sets, and compiles what several of them have alike only once:
-// zones that have the same policies share what was made of them, for as long as one
-// of them has it. It is for those who serve many sets: they do not keep what their
+// zones that have the same policies share what was made of them, and those that differ
+// in some rules what was made of the others, for as long as one of them has it. It is for those who serve many sets: they do not keep what their
 // policies say, and cannot be traced. It is safe for concurrent use; the zero Library
 // is empty.
 type Library struct {
-	shared sharing.Map[[sha256.Size]byte, compiledSet]
+	shared    sharing.Map[[sha256.Size]byte, compiledSet]
+	functions engine.Functions
 }
 
 // Compile is the function Compile.
@@ -23,7 +25,7 @@ func (l *Library) Compile(ctx context.Context, mods []Module) (*Set, error) {
 	key := contentKey(mods)
 	c := l.shared.Get(key)
 	if c == nil {
-		own, err := compileModules(ctx, mods, true)
+		own, err := compileModules(ctx, mods, true, &l.functions)
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // maxResults bounds how many results a set remembers.
@@ -15,10 +16,10 @@ type remembered struct {
 	answer *Answer
 }
 
-// resultKey is the number of a constant and the rules that held, in the order in
-// which that was found, four bytes each.
+// resultKey is a constant, which is as long as the set is, and the rules that held,
+// in the order in which that was found, four bytes each.
 type resultKey struct {
-	constant int
+	constant unsafe.Pointer
 	held     string
 }
 

@@ -73,14 +73,14 @@ func Compile(ctx context.Context, mods []Module) (*Set, error) {
 
 // compileSet compiles a set, for the compiled engine or for OPA's evaluator.
 func compileSet(ctx context.Context, mods []Module, ahead bool) (*Set, error) {
-	c, err := compileModules(ctx, mods, ahead)
+	c, err := compileModules(ctx, mods, ahead, nil)
 	if err != nil {
 		return nil, err
 	}
 	return newSet(c, mods), nil
 }
 
-func compileModules(ctx context.Context, mods []Module, ahead bool) (*compiledSet, error) {
+func compileModules(ctx context.Context, mods []Module, ahead bool, shared *engine.Functions) (*compiledSet, error) {
 	if len(mods) > MaxPolicies {
 		return nil, &InvalidError{Errors: []ContentError{{
 			Message:  fmt.Sprintf("a set has at most %d policies, not %d", MaxPolicies, len(mods)),
@@ -126,7 +126,7 @@ func compileModules(ctx context.Context, mods []Module, ahead bool) (*compiledSe
 	var notCompiled error
 	if ahead {
 		var compiled *compiledEngine
-		if compiled, notCompiled = newCompiled(ctx, p, interpreter.rules); notCompiled == nil {
+		if compiled, notCompiled = newCompiled(ctx, p, interpreter.rules, shared); notCompiled == nil {
 			e = compiled
 		}
 	}

@@ -74,7 +74,7 @@ func Validate(ctx context.Context, content string) (*Validation, error) {
 		return nil, &InvalidError{Errors: contentErrors(err, "")}
 	}
 	warnings := documentWarnings(rules)
-	if _, err := newCompiled(ctx, p, interpreter.rules); err != nil {
+	if _, err := newCompiled(ctx, p, interpreter.rules, nil); err != nil {
 		warnings = append(warnings, interpretedWarning(err))
 	}
 	if warnings == nil {

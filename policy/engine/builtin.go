@@ -51,9 +51,10 @@ func (s *scope) callBuiltin(x *ir.CallStmt) {
 		return
 	}
 	f.slow = s.opts.Prompt == nil || !s.opts.Prompt(name)
-	s.program.slow = s.program.slow || f.slow
-	if !slices.Contains(s.program.foreign, x.Func) {
-		s.program.foreign = append(s.program.foreign, x.Func)
+	told := s.tell()
+	told.slow = told.slow || f.slow
+	if !slices.Contains(told.foreign, x.Func) {
+		told.foreign = append(told.foreign, x.Func)
 	}
 	if name == ast.GlobMatch.Name && s.matchGlobs(x, &f) {
 		return
@@ -103,7 +104,7 @@ func (s *scope) test(stmt ir.Stmt) bool {
 	if u := s.use(x.Result); !s.settled(x.Result) || u.reads != 1 {
 		return false
 	}
-	if _, ok := s.sources[x.Func]; ok {
+	if s.sources[x.Func].Func != nil {
 		return false
 	}
 	_, f := s.native(x.Func)

@@ -6,7 +6,7 @@ import (
 
 // call compiles the call of a function of the plan or of a built-in.
 func (s *scope) call(x *ir.CallStmt) {
-	if _, ok := s.sources[x.Func]; ok {
+	if s.sources[x.Func].Func != nil {
 		s.callFunction(x, s.function(x.Func))
 		return
 	}
@@ -25,7 +25,9 @@ func (s *scope) callFunction(x *ir.CallStmt, f *function) {
 	if f.impure && s.owner != nil {
 		s.owner.impure = true
 	}
-	to := s.place(x.Result)
+	// Statements have the numbers of functions: those who share the statements may
+	// call different ones.
+	to, number := s.place(x.Result), f.number
 	// Where all that is done with a set or an object is to look keys up, only
 	// the rules that add these keys count as having held.
 	u := s.use(x.Result)
@@ -37,8 +39,9 @@ func (s *scope) callFunction(x *ir.CallStmt, f *function) {
 	case f.done:
 		s.callConstant(x, f, byKey)
 	case f.memoized:
-		args := s.arguments(x.Args)
+		args, whole := s.arguments(x.Args), f.partial && !byKey
 		s.emit(func(m *machine) signal {
+			f := m.program.functions[number]
 			v, r := m.remembered(f, args)
 			if r != next {
 				return r
@@ -46,7 +49,7 @@ func (s *scope) callFunction(x *ir.CallStmt, f *function) {
 			if v.k == undefined {
 				return leave
 			}
-			if !byKey && f.partial && !m.readAll(f) {
+			if whole && !m.readAll(f) {
 				return failed
 			}
 			m.frame[to] = v
@@ -58,7 +61,7 @@ func (s *scope) callFunction(x *ir.CallStmt, f *function) {
 			if !m.step() {
 				return failed
 			}
-			v, r := m.call(f, args)
+			v, r := m.call(m.program.functions[number], args)
 			switch {
 			case r != next:
 				return r
@@ -90,25 +93,25 @@ func (s *scope) arguments(list []ir.Operand) []operand {
 
 // callConstant takes the value that f has for all inputs.
 func (s *scope) callConstant(x *ir.CallStmt, f *function, byKey bool) {
-	to := s.place(x.Result)
+	to, held, value, number := s.place(x.Result), f.held, f.constant, f.number
 	if len(f.held) > 0 || len(f.keyed) > 0 && !byKey {
 		s.emit(func(m *machine) signal {
-			for _, rule := range f.held {
+			for _, rule := range held {
 				m.mark(rule)
 			}
 			if !byKey {
-				m.readAll(f)
+				m.readAll(m.program.functions[number])
 			}
 			return next
 		})
 	}
-	if f.constant.k == undefined {
+	if value.k == undefined {
 		s.emit(func(*machine) signal { return leave })
 		return
 	}
-	if !s.known(x.Result, f.constant) {
+	if !s.known(x.Result, value) {
 		s.emit(func(m *machine) signal {
-			m.frame[to] = f.constant
+			m.frame[to] = value
 			return next
 		})
 	}

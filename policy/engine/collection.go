@@ -23,8 +23,8 @@ type collection struct {
 	vals []Value
 	// sorted says that a set or an object is in Rego's order.
 	sorted bool
-	// constant numbers the constants of a program from 1; 0 for other values.
-	constant int32
+	// constant says that it was put together once, when a program was compiled.
+	constant bool
 	// size counts the parts of the value, each as often as it occurs; what goes
 	// through a value whole takes that long.
 	size int64
@@ -148,8 +148,8 @@ func (c *byKey) Swap(i, j int) {
 
 // freeze sorts v and all below it, so that it can be shared.
 func freeze(v Value) {
-	if !v.isCollection() {
-		return
+	if !v.isCollection() || v.collection().constant {
+		return // constants are
 	}
 	c := v.collection()
 	c.size = 0
@@ -173,7 +173,7 @@ func (v Value) trim() {
 // moved is v, which an evaluation has built, in room of its own: what an
 // evaluation builds stands in room that it takes for hundreds of values at once.
 func moved(v Value) Value {
-	if !v.isCollection() || v.collection().constant != 0 {
+	if !v.isCollection() || v.collection().constant {
 		return v // constants have that
 	}
 	c := *v.collection()

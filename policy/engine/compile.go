@@ -22,7 +22,7 @@ type compiler struct {
 	plan     *ir.Policy
 	opts     Options
 	program  *Program
-	sources  map[string]*ir.Func
+	sources  map[string]source
 	compiled map[string]*function
 	decls    map[string]*ir.BuiltinFunc
 	// strings and files are those of the plan. A program keeps those of them that
@@ -31,8 +31,6 @@ type compiler struct {
 	files   []string
 	// projected says that paths of the input have slots.
 	projected bool
-	// constants is how many have a number.
-	constants int32
 	err       error
 }
 
@@ -43,7 +41,7 @@ func newCompiler(plan *ir.Policy, opts Options) *compiler {
 	return &compiler{
 		plan: plan, opts: opts,
 		program:  &Program{rules: opts.Rules, strict: opts.Strict, input: &inputNode{slot: -1}},
-		sources:  map[string]*ir.Func{},
+		sources:  map[string]source{},
 		compiled: map[string]*function{},
 		decls:    map[string]*ir.BuiltinFunc{},
 	}
@@ -62,6 +60,8 @@ func (c *compiler) compile() (*Program, error) {
 	if p.data, err = FromAST(data); err != nil {
 		return nil, fmt.Errorf("compiling the plan: data: %w", err)
 	}
+	freeze(p.data)
+	markConstant(p.data)
 	if s := c.plan.Static; s != nil {
 		for _, one := range s.Strings {
 			// A part of the policy's text would keep all of it.
@@ -78,9 +78,10 @@ func (c *compiler) compile() (*Program, error) {
 		p.byPath = map[string]*function{}
 	}
 	if c.plan.Funcs != nil {
-		for _, f := range c.plan.Funcs.Funcs {
-			c.sources[f.Name] = f
+		for i, f := range c.plan.Funcs.Funcs {
+			c.sources[f.Name] = source{f, i}
 		}
+		p.functions = make([]*function, len(c.plan.Funcs.Funcs))
 		for _, f := range c.plan.Funcs.Funcs {
 			c.function(f.Name)
 		}
@@ -91,6 +92,7 @@ func (c *compiler) compile() (*Program, error) {
 			p.plans = append(p.plans, s.block(b))
 		}
 		p.locals = max(p.locals, s.locals)
+		c.hear(&s.told)
 	}
 	if c.err != nil {
 		return nil, fmt.Errorf("compiling the plan: %w", c.err)
@@ -106,30 +108,47 @@ func (c *compiler) fail(format string, args ...any) {
 	}
 }
 
+// source is a function of the plan, and its place among them.
+type source struct {
+	*ir.Func
+	number int
+}
+
 // function gives the compiled function of that name.
 func (c *compiler) function(name string) *function {
 	if f, ok := c.compiled[name]; ok {
 		return f
 	}
-	source, ok := c.sources[name]
-	f := &function{name: name, number: len(c.program.functions)}
-	c.compiled[name] = f
-	c.program.functions = append(c.program.functions, f)
-	if !ok {
-		c.fail("the function %s is not in the plan", name)
-		return f
+	source := c.sources[name]
+	// What it calls comes first, whether it is compiled or shared.
+	statements(source.Blocks, func(stmt ir.Stmt) {
+		if call, ok := stmt.(*ir.CallStmt); ok && c.sources[call.Func].Func != nil {
+			c.function(call.Func)
+		}
+	})
+	f := c.shared(source)
+	c.compiled[name], c.program.functions[source.number] = f, f
+	if c.program.byPath != nil && len(source.Path) > 0 {
+		c.program.byPath[pathKey(source.Path)] = f
 	}
+	c.hear(&f.told)
+	if c.opts.Functions == nil {
+		f.told = told{} // nobody else is to hear it
+	}
+	return f
+}
+
+// newFunction compiles a function.
+func (c *compiler) newFunction(source source) *function {
+	f := &function{name: source.Name, number: source.number}
 	f.memoized = len(source.Params) == 2
 	f.impure = !f.memoized
 	f.params = make([]int, 0, len(source.Params))
 	for _, local := range source.Params {
 		f.params = append(f.params, int(local))
 	}
-	if c.program.byPath != nil && len(source.Path) > 0 {
-		c.program.byPath[pathKey(source.Path)] = f
-	}
-	s := c.newScope(source, source.Blocks, f)
-	f.body = s.body(source)
+	s := c.newScope(source.Func, source.Blocks, f)
+	f.body = s.body(source.Func)
 	f.locals = s.locals
 	if !f.impure && c.err == nil {
 		c.fold(f)
@@ -199,10 +218,11 @@ func (c *compiler) fold(f *function) {
 	}
 	freeze(v)
 	v = moved(v)
-	c.numbered(v)
+	markConstant(v)
 	for i := range m.keyed {
 		freeze(m.keyed[i].key)
 		m.keyed[i].key = moved(m.keyed[i].key)
+		markConstant(m.keyed[i].key)
 	}
 	f.constant, f.done = v, true
 	for rule, held := range m.held {
@@ -213,10 +233,18 @@ func (c *compiler) fold(f *function) {
 	f.keyed = slices.Clone(m.keyed)
 }
 
-// numbered gives a constant a number of its own.
-func (c *compiler) numbered(v Value) {
-	if v.isCollection() && v.collection().constant == 0 {
-		c.constants++
-		v.collection().constant = c.constants
+// markConstant says of a collection and of all in it that they were put together
+// once. From then on nothing writes to them: other programs may have them too.
+func markConstant(v Value) {
+	if !v.isCollection() || v.collection().constant {
+		return
+	}
+	c := v.collection()
+	c.constant = true
+	for _, key := range c.keys {
+		markConstant(key)
+	}
+	for _, val := range c.vals {
+		markConstant(val)
 	}
 }

@@ -56,7 +56,8 @@ func (s *scope) dispatch(blocks []*ir.Block) []block {
 			rest++
 		}
 	}
-	s.program.tables = append(s.program.tables, Table{Function: s.owner.name, Path: strings.Split(best, pathSeparator), Constants: len(table), Others: rest})
+	told := s.tell()
+	told.tables = append(told.tables, Table{Function: s.owner.name, Path: strings.Split(best, pathSeparator), Constants: len(table), Others: rest})
 	asked := s.asked(best)
 	choose := func(m *machine) signal {
 		v := asked(m)

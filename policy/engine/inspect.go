@@ -1,5 +1,7 @@
 package engine
 
+import "unsafe"
+
 // Kind is a type of values, as JSON and Rego name them.
 type Kind string
 
@@ -47,11 +49,12 @@ func (v Value) Get(name string) Value {
 	return get(v, str(name))
 }
 
-// Constant is the number of a collection that the program has put together once,
-// from 1 on; 0 for any other value. It names one value for as long as the program.
-func (v Value) Constant() int {
-	if !v.isCollection() {
-		return 0
+// Constant names a collection that was put together once, when the program was
+// compiled: the one name is of one value for as long as the program. It is nil for
+// any other value.
+func (v Value) Constant() unsafe.Pointer {
+	if !v.isCollection() || !v.collection().constant {
+		return nil
 	}
-	return int(v.collection().constant)
+	return v.p
 }

@@ -91,6 +91,7 @@ type function struct {
 	impure bool
 	// partial says that the value is a set or an object that rules add to.
 	partial bool
+	told
 }
 
 // mark says that a rule of a function held, which adds key to a set or an object.

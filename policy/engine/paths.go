@@ -151,16 +151,24 @@ func (s *scope) slotAt(path []string, whole bool) operand {
 	if s.owner != nil {
 		s.owner.impure = true
 	}
-	n := s.program.input
+	slot := s.compiler.slot(path, whole)
+	told := s.tell()
+	told.slots = append(told.slots, slotUse{path, whole})
+	return operand{at: firstSlot - slot}
+}
+
+// slot numbers a path of the input.
+func (c *compiler) slot(path []string, whole bool) int {
+	n := c.program.input
 	for _, step := range path {
 		n = n.child(step)
 	}
 	if n.slot < 0 {
-		n.slot = s.program.slots
-		s.program.slots++
+		n.slot = c.program.slots
+		c.program.slots++
 	}
 	n.whole = n.whole || whole
-	return operand{at: firstSlot - n.slot}
+	return n.slot
 }
 
 // shallow is the operand of a statement that looks no deeper into a collection

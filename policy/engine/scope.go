@@ -71,6 +71,8 @@ type scope struct {
 	pending map[int]*pendingConst
 	// keyed are locals that have the value of a partial function, read by keys only.
 	keyed map[int]*function
+	// told is what compiling told, for a plan.
+	told told
 	// conflict is what is said where the function has two values, once it was asked for.
 	conflict string
 	// ops are those of the block being compiled.
@@ -380,7 +382,7 @@ func (s *scope) settle(l int, p *pendingConst) {
 	delete(s.pending, l)
 	freeze(p.value)
 	p.value.trim()
-	s.numbered(p.value)
+	markConstant(p.value)
 	s.consts[l] = p.value
 }
 
@@ -390,11 +392,20 @@ func (s *scope) unfold(l ir.Local, p *pendingConst) {
 	delete(s.pending, int(l))
 	freeze(p.value)
 	p.value.trim()
+	markConstant(p.value)
 	start, to := p.value, s.place(l)
 	s.emit(func(m *machine) signal {
 		m.frame[to] = m.clone(start)
 		return next
 	})
+}
+
+// tell gives what compiling is to tell.
+func (s *scope) tell() *told {
+	if s.owner != nil {
+		return &s.owner.told
+	}
+	return &s.told
 }
 
 func (s *scope) emit(o op) { s.ops = append(s.ops, o) }

@@ -267,13 +267,14 @@ func (s *scope) dot(x *ir.DotStmt) {
 	}
 	switch {
 	case partial != nil:
+		number := partial.number
 		s.emit(func(m *machine) signal {
 			k := key.of(m)
 			v := get(source.of(m), k)
 			if v.k == undefined {
 				return leave
 			}
-			if !m.readKey(partial, k) {
+			if !m.readKey(m.program.functions[number], k) {
 				return failed
 			}
 			m.frame[to] = v

@@ -1,0 +1,243 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/open-policy-agent/opa/v1/ir"
+
+	"github.com/caracalai/caracald/internal/sharing"
+)
+
+// Functions are compiled functions that programs share. Policies that were made from
+// one template, or versions of one policy, have most of their rules alike, and what
+// is made of them is the larger part of a program. It is safe for concurrent use;
+// the zero Functions has none.
+type Functions struct {
+	shared sharing.Map[[sha256.Size]byte, function]
+}
+
+// told is what compiling a function told of the program that it is in.
+type told struct {
+	// slots are the paths of the input that it reads, in the order in which they
+	// got their numbers.
+	slots   []slotUse
+	tables  []Table
+	foreign []string
+	slow    bool
+}
+
+type slotUse struct {
+	path  []string
+	whole bool
+}
+
+// hear makes what a function told known to the program.
+func (c *compiler) hear(t *told) {
+	c.program.tables = append(c.program.tables, t.tables...)
+	for _, name := range t.foreign {
+		if !slices.Contains(c.program.foreign, name) {
+			c.program.foreign = append(c.program.foreign, name)
+		}
+	}
+	c.program.slow = c.program.slow || t.slow
+}
+
+// shared gives the function that is made of a source: one that another program has,
+// where it would be the same.
+func (c *compiler) shared(source source) *function {
+	if c.opts.Functions == nil || c.opts.Data != nil {
+		return c.newFunction(source)
+	}
+	key, ok := c.keyOf(source)
+	if !ok {
+		return c.newFunction(source)
+	}
+	if f := c.opts.Functions.shared.Get(key); f != nil {
+		for _, use := range f.slots {
+			c.slot(use.path, use.whole) // has the same number: the key says which were taken
+		}
+		return f
+	}
+	f := c.newFunction(source)
+	if c.err != nil || !f.impure && !f.done { // it perhaps lacked only the time
+		return f
+	}
+	f.slots, f.tables, f.foreign = exact(f.slots), exact(f.tables), exact(f.foreign)
+	return c.opts.Functions.shared.Share(key, f)
+}
+
+// keyOf says all that what is compiled depends on. ok is false where that is not
+// known.
+func (c *compiler) keyOf(source source) (key [sha256.Size]byte, ok bool) {
+	d := &description{c: c, known: true}
+	d.number(source.number)
+	d.number(c.program.slots)
+	d.b = c.program.input.describe(d.b)
+	d.b = strconv.AppendBool(d.b, c.projected)
+	d.value(reflect.ValueOf(source.Func))
+	return sha256.Sum256(d.b), d.known
+}
+
+// description is written of the source of a function.
+type description struct {
+	c     *compiler
+	b     []byte
+	known bool
+}
+
+func (d *description) text(s string) { d.b = strconv.AppendQuote(d.b, s) }
+func (d *description) number(n int)  { d.b = strconv.AppendInt(append(d.b, ' '), int64(n), 10) }
+
+// static writes a string of the plan, of which sources have the place only.
+func (d *description) static(i int) {
+	if i < 0 || i >= len(d.c.strings) {
+		d.known = false
+		return
+	}
+	d.text(d.c.strings[i].string())
+}
+
+var (
+	localType       = reflect.TypeFor[ir.Local]()
+	stringIndexType = reflect.TypeFor[ir.StringIndex]()
+	locationType    = reflect.TypeFor[ir.Location]()
+)
+
+// value writes any part of a source.
+func (d *description) value(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if v.IsNil() {
+			d.b = append(d.b, '0')
+			return
+		}
+		d.value(v.Elem())
+	case reflect.Slice:
+		d.number(v.Len())
+		for i := range v.Len() {
+			d.value(v.Index(i))
+		}
+	case reflect.Struct:
+		d.structure(v)
+	case reflect.String:
+		d.text(v.String())
+	case reflect.Bool:
+		d.b = strconv.AppendBool(d.b, v.Bool())
+	case reflect.Uint32:
+		d.number(int(v.Uint()))
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		switch v.Type() {
+		case stringIndexType:
+			d.static(int(v.Int()))
+		case localType:
+			d.b = append(d.b, 'l')
+			d.number(int(v.Int()))
+		default:
+			d.number(int(v.Int()))
+		}
+	default:
+		d.known = false
+	}
+}
+
+// structure writes a struct: a statement, or what is in one.
+func (d *description) structure(v reflect.Value) {
+	d.b = append(append(d.b, v.Type().Name()...), '{')
+	if v.CanAddr() {
+		switch x := v.Addr().Interface().(type) {
+		case *ir.CallStmt:
+			switch {
+			case d.c.sources[x.Func].Func != nil:
+				d.callee(d.c.compiled[x.Func])
+			case x.Func != d.c.opts.Held:
+				d.place(&x.Location)
+			}
+		case *ir.AssignVarOnceStmt:
+			d.place(&x.Location)
+		case *ir.ObjectInsertOnceStmt:
+			d.place(&x.Location)
+		case *ir.WithStmt:
+			for _, i := range x.Path {
+				d.static(i)
+			}
+		case *ir.MakeNumberRefStmt:
+			d.static(x.Index)
+			d.value(reflect.ValueOf(x.Target))
+			return
+		}
+	} else {
+		d.known = d.known && v.Type() == operandType
+	}
+	for i := range v.NumField() {
+		switch f := v.Type().Field(i); {
+		case f.Type == locationType: // said where something is made of it
+		case v.Type() == withType && f.Name == "Path": // said
+		default:
+			d.value(v.Field(i))
+		}
+	}
+	d.b = append(d.b, '}')
+}
+
+var (
+	operandType = reflect.TypeFor[ir.Operand]()
+	withType    = reflect.TypeFor[ir.WithStmt]()
+)
+
+// place writes where a statement is, which errors say.
+func (d *description) place(l *ir.Location) {
+	if l.File >= 0 && l.File < len(d.c.files) {
+		d.text(d.c.files[l.File])
+	}
+	d.number(l.Row)
+	d.number(l.Col)
+}
+
+// callee writes what the caller of a function has of it.
+func (d *description) callee(f *function) {
+	d.number(f.number)
+	d.number(len(f.params))
+	d.b = fmt.Appendf(d.b, "%t %t %t %t", f.memoized, f.impure, f.partial, f.done)
+	if !f.impure && !f.done {
+		d.known = false // the caller may have evaluated it, or not
+	}
+	if !f.done {
+		return
+	}
+	d.constant(f.constant)
+	for _, rule := range f.held {
+		d.number(rule)
+	}
+	d.b = append(d.b, ';')
+	for _, k := range f.keyed {
+		d.number(k.owner.number)
+		d.number(k.rule)
+		d.constant(k.key)
+	}
+}
+
+// constant writes a value, of which equal ones may be written differently.
+func (d *description) constant(v Value) {
+	d.number(int(v.k))
+	switch {
+	case v.k == stringKind:
+		d.text(v.string())
+	case v.k == numberKind:
+		d.text(v.text())
+	case v.isCollection():
+		c := v.collection()
+		d.number(len(c.keys))
+		for _, key := range c.keys {
+			d.constant(key)
+		}
+		for _, val := range c.vals {
+			d.constant(val)
+		}
+	default:
+		d.number(int(v.n))
+	}
+}
