@@ -41,7 +41,7 @@ func (s *scope) callFunction(x *ir.CallStmt, f *function) {
 	case f.memoized:
 		args, whole := s.arguments(x.Args), f.partial && !byKey
 		s.emit(func(m *machine) signal {
-			f := m.program.functions[number]
+			f := m.functions[number]
 			v, r := m.remembered(f, args)
 			if r != next {
 				return r
@@ -61,7 +61,7 @@ func (s *scope) callFunction(x *ir.CallStmt, f *function) {
 			if !m.step() {
 				return failed
 			}
-			v, r := m.call(m.program.functions[number], args)
+			v, r := m.call(m.functions[number], args)
 			switch {
 			case r != next:
 				return r
@@ -100,7 +100,7 @@ func (s *scope) callConstant(x *ir.CallStmt, f *function, byKey bool) {
 				m.mark(rule)
 			}
 			if !byKey {
-				m.readAll(m.program.functions[number])
+				m.readAll(m.functions[number])
 			}
 			return next
 		})

@@ -207,7 +207,7 @@ func (b *budget) Charge(bytes int64) error {
 // fold calls a function that depends on nothing, once for all inputs. One that
 // fails or takes long is left to each evaluation.
 func (c *compiler) fold(f *function) {
-	m := &machine{program: c.program, meter: c.opts.Fold}
+	m := &machine{program: c.program, functions: c.program.functions, meter: c.opts.Fold}
 	m.memos = make([]memo, len(c.program.functions))
 	m.last, m.generation = 1, 1
 	m.held = make([]bool, c.opts.Rules)

@@ -73,10 +73,9 @@ func runAll(blocks []block, m *machine) signal {
 // function is a compiled function of the plan: a rule, or a function that people
 // wrote.
 type function struct {
-	name   string
 	number int
-	params []int
 	locals int
+	params []int
 	body   []block
 	// memoized functions are called once for each input: they take the input
 	// and the data only.
@@ -91,6 +90,7 @@ type function struct {
 	impure bool
 	// partial says that the value is a set or an object that rules add to.
 	partial bool
+	name    string
 	told
 }
 
@@ -123,13 +123,14 @@ type keyConflict struct {
 
 // machine is the state of one evaluation. Machines are reused.
 type machine struct {
-	program *Program
-	frame   []Value // of the function that runs
-	slots   []Value // of the input
-	room    []Value // for them, where the caller has none
-	stack   []Value
-	base    int
-	top     int
+	program   *Program
+	functions []*function // of the program
+	frame     []Value     // of the function that runs
+	slots     []Value     // of the input
+	room      []Value     // for them, where the caller has none
+	stack     []Value
+	base      int
+	top       int
 
 	memos      []memo
 	generation uint32
@@ -162,7 +163,7 @@ var machines = sync.Pool{New: func() any { return new(machine) }}
 
 func (p *Program) machine(meter Meter) *machine {
 	m := machines.Get().(*machine)
-	m.program, m.meter = p, meter
+	m.program, m.functions, m.meter = p, p.functions, meter
 	if len(m.memos) < len(p.functions) {
 		m.memos = make([]memo, len(p.functions))
 		m.last = 0

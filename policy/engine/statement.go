@@ -274,7 +274,7 @@ func (s *scope) dot(x *ir.DotStmt) {
 			if v.k == undefined {
 				return leave
 			}
-			if !m.readKey(m.program.functions[number], k) {
+			if !m.readKey(m.functions[number], k) {
 				return failed
 			}
 			m.frame[to] = v
