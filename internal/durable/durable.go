@@ -24,19 +24,25 @@ func Replace(path string, data []byte, mode fs.FileMode) error {
 // Create puts a file where there is none, and returns when it is durable. Where
 // there is one, the error matches fs.ErrExist and the file stays as it is; of
 // several that create it at once, in any process, one does.
+//
+// On a file system that can neither link nor rename without replacing, others may
+// see the file empty before it is whole, and a kill may leave it so.
 func Create(path string, data []byte, mode fs.FileMode) error {
-	return write(path, data, mode, func(temp, path string) error {
-		// A link fails where there is a name already; renaming would replace it.
-		err := os.Link(temp, path)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			return claim(temp, path)
+	return write(path, data, mode, func(temp, path string) (err error) {
+		for _, put := range ways {
+			if err = put(temp, path); err == nil || errors.Is(err, fs.ErrExist) {
+				return err
+			}
 		}
 		return err
 	})
 }
 
-// claim does what a link does where the file system has no links: who makes the
-// empty file may replace it. A kill between the two leaves the empty file.
+// way gives a file a name that nothing has yet. Create tries the ways in order: not
+// every file system can do the first ones, as FAT and many network shares have no links.
+type way = func(temp, path string) error
+
+// claim has whoever makes the empty file replace it.
 func claim(temp, path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
