@@ -114,7 +114,8 @@ func (s *Store) Get(ctx context.Context, sha256 string, size int64) (data []byte
 
 // Publish makes sure that the store has a bundle, and tells whether it had to
 // be written. It never replaces an object: one with other bytes is an error that
-// matches ErrConflict. The data must have the hash.
+// matches ErrConflict. An empty file of a directory is no object: it is what a kill
+// may leave of one. The data must have the hash.
 func (s *Store) Publish(ctx context.Context, sha256 string, data []byte) (written bool, err error) {
 	if err := errors.Join(checkHash(sha256), Verify(data, sha256)); err != nil {
 		return false, fmt.Errorf("publishing a bundle: %w", err)
@@ -155,7 +156,11 @@ func (s *Store) write(ctx context.Context, sha256 string, data []byte) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil { // less the umask, as the driver's
 			return err
 		}
-		return durable.Create(path, data, 0o666)
+		err := durable.Create(path, data, 0o666)
+		if errors.Is(err, fs.ErrExist) && isEmpty(path) {
+			return durable.Replace(path, data, 0o666)
+		}
+		return err
 	}
 	err := s.bucket.WriteAll(ctx, sha256, data, &blob.WriterOptions{
 		ContentType: MediaType, CacheControl: objectCaching, DisableContentTypeDetection: true, IfNotExist: true,
@@ -166,7 +171,8 @@ func (s *Store) write(ctx context.Context, sha256 string, data []byte) error {
 	return err
 }
 
-// compare tells whether the object is there. It is an error if it is another one.
+// compare tells whether the object is there. It is an error if it is another one; an
+// empty file is none yet.
 func (s *Store) compare(ctx context.Context, sha256 string, size int64) (there bool, err error) {
 	data, err := s.Get(ctx, sha256, size)
 	switch {
@@ -178,7 +184,17 @@ func (s *Store) compare(ctx context.Context, sha256 string, size int64) (there b
 		return false, err
 	}
 	if err := Verify(data, sha256); err != nil {
+		if len(data) == 0 && s.files != "" {
+			return false, nil
+		}
 		return false, fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	return true, nil
+}
+
+// isEmpty tells whether a file was begun only, by somebody who was killed or is about
+// to replace it. Who replaces it meanwhile writes what everybody writes under its hash.
+func isEmpty(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Size() == 0
 }
