@@ -1,8 +1,10 @@
 package daemon_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -376,4 +378,58 @@ func TestOneAtATime(t *testing.T) {
 	if _, err := daemon.New(n.cfg); err == nil || !strings.Contains(err.Error(), "spool") {
 		t.Fatalf("a second daemon took the directory: %v", err)
 	}
+}
+
+// Garbage is collected sooner while many zones are loaded, from the admin side or
+// from what is kept, and not after.
+func TestManyZonesLeaveLittleGarbage(t *testing.T) {
+	const zones, usual, thrifty = 8, 100, 25
+	before := debug.SetGCPercent(usual)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	p := newPlane(t)
+	for i := range zones {
+		zone := fmt.Sprint("z", i)
+		v := p.publish(zone, 1, "")
+		p.activate(zone, &v)
+	}
+	asked, release := make(chan struct{}, zones), make(chan struct{})
+	p.misbehave(func(r *http.Request) int {
+		if strings.HasPrefix(r.URL.Path, "/v1/bundles/") {
+			asked <- struct{}{}
+			select {
+			case <-release:
+			case <-r.Context().Done():
+			}
+		}
+		return 0
+	})
+	cfg := configOf(t, p)
+	n := start(t, cfg)
+	for i := range zones {
+		select {
+		case <-asked:
+		case <-time.After(patience):
+			t.Fatalf("%d zones are loaded at once", i)
+		}
+	}
+	if got := daemon.Garbage(); got != thrifty {
+		t.Errorf("while zones are loaded there may be %d%% of garbage", got)
+	}
+	close(release)
+	n.ready()
+	// A load is counted for a little longer than it takes to be ready.
+	p.wait("as much garbage as before", func() bool { return daemon.Garbage() == usual })
+	n.stop()
+
+	var least atomic.Uint64
+	least.Store(usual)
+	cfg.Now = func() time.Time { // what loads a zone looks at the clock
+		least.Store(min(least.Load(), daemon.Garbage()))
+		return time.Now()
+	}
+	startReady(t, cfg)
+	if got := least.Load(); got != thrifty {
+		t.Errorf("while kept zones are loaded there may be %d%% of garbage", got)
+	}
+	p.wait("as much garbage as before", func() bool { return daemon.Garbage() == usual })
 }
