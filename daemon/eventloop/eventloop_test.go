@@ -37,8 +37,10 @@ type echo struct {
 	// before is called with the bodies of each group.
 	before func(r *eventloop.Request)
 	// later has answers wait until keep, which is called with each group, lets them.
-	later  bool
-	keep   func(ready func())
+	later bool
+	keep  func(ready func())
+	// state, where set, is told what becomes of the connections of the server behind.
+	state  func(net.Conn, fasthttp.ConnState)
 	server *fasthttp.Server
 	served chan error
 }
@@ -106,7 +108,7 @@ func start(t *testing.T, network string, change func(*eventloop.Config, *echo)) 
 	if e.l, err = eventloop.Listen(inner, c); err != nil {
 		t.Fatal(err)
 	}
-	e.server = &fasthttp.Server{Logger: quiet{}, MaxRequestBodySize: 1 << 20, Handler: func(ctx *fasthttp.RequestCtx) {
+	e.server = &fasthttp.Server{Logger: quiet{}, MaxRequestBodySize: 1 << 20, ConnState: e.state, Handler: func(ctx *fasthttp.RequestCtx) {
 		e.behind.Add(1)
 		if conn := ctx.Conn(); ctx.IsGet() && eventloop.Returnable(conn) {
 			ctx.Hijack(func(c net.Conn) {
