@@ -147,22 +147,30 @@ func TestSourceOrder(t *testing.T) {
 	startReady(t, cfg)
 }
 
+// hanging is a source whose time is always up: it fails at once as one that hangs does
+// at its deadline, so that its time can be longer than any other fetch takes.
+type hanging struct {
+	asked atomic.Int64
+	first time.Duration // that it had when it was asked first
+}
+
+func (h *hanging) Name() string { return "hanging" }
+
+func (h *hanging) Get(ctx context.Context, _ string, _ int64) ([]byte, error) {
+	if deadline, ok := ctx.Deadline(); h.asked.Add(1) == 1 && ok {
+		h.first = time.Until(deadline)
+	}
+	return nil, context.DeadlineExceeded
+}
+
+func (h *hanging) Close() error { return nil }
+
 // TestHangingSource: a source that hangs does not hold up a load for longer than
 // is set, nor more than one load.
 func TestHangingSource(t *testing.T) {
-	var asked atomic.Int64
-	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		asked.Add(1)
-		<-r.Context().Done()
-	}))
-	defer func() {
-		hanging.CloseClientConnections()
-		hanging.Close()
-	}()
-	p, n, _ := one(t, func(c *daemon.Config) {
-		c.BundleSources = []distribution.Source{sourceAt(t, hanging.URL)}
-		c.BundleTimeout = 100 * time.Millisecond
-	})
+	const most = distribution.DefaultTimeout - time.Second
+	source := new(hanging)
+	p, n, _ := one(t, func(c *daemon.Config) { c.BundleSources, c.BundleTimeout = []distribution.Source{source}, most })
 	for number := 2; number < 6; number++ {
 		v := p.publish("z1", number, "")
 		p.activate("z1", &v)
@@ -171,8 +179,12 @@ func TestHangingSource(t *testing.T) {
 			t.Fatalf("got %+v", got)
 		}
 	}
-	if asked.Load() >= 5 { // as often as something was loaded
-		t.Errorf("the source that hangs was asked %d times", asked.Load())
+	n.stop()
+	if source.first <= 0 || source.first > most {
+		t.Errorf("the source that hangs had %v", source.first)
+	}
+	if asked := source.asked.Load(); asked == 0 || asked >= 5 { // as often as something was loaded
+		t.Errorf("the source that hangs was asked %d times", asked)
 	}
 }
 
