@@ -142,7 +142,6 @@ func (p *pending) release() {
 
 func (s *Spool) enqueue(p *pending) error {
 	size := int64(len(p.buf)) + recordOverhead
-	room := s.maxBytes - segmentHeaderBytes // a new segment may be needed
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -151,7 +150,7 @@ func (s *Spool) enqueue(p *pending) error {
 	if s.failed != nil {
 		return fmt.Errorf("%w: %w", ErrSpoolFailed, s.failed)
 	}
-	if s.bytes+s.reserved+size > room-s.gapReserve() {
+	if size > s.room() {
 		s.refused = true
 		last := s.segments[len(s.segments)-1]
 		if s.acked == s.next && len(s.queue) == 0 && last.end > last.first {
@@ -166,6 +165,11 @@ func (s *Spool) enqueue(p *pending) error {
 		s.kick()
 	}
 	return nil
+}
+
+// room is how many bytes of records there is room for. The caller holds mu.
+func (s *Spool) room() int64 {
+	return s.maxBytes - segmentHeaderBytes - s.gapReserve() - s.bytes - s.reserved // a new segment may be needed
 }
 
 // gapReserve is the room that records leave to waiting gaps, so that the count

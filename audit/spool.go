@@ -167,8 +167,9 @@ type Spool struct {
 type SpoolStats struct {
 	Epoch                   string
 	NextOffset, AckedOffset uint64
-	// Bytes is the size of all segments, MaxBytes its bound.
-	Bytes, MaxBytes int64
+	// Bytes is the size of all segments, MaxBytes its bound, and Room how many bytes
+	// of records there is room for now.
+	Bytes, MaxBytes, Room int64
 	// Depth is how many offsets wait for an acknowledgement.
 	Depth uint64
 	// Packed is how many records there are in segments that were compressed, and
@@ -314,7 +315,7 @@ func (s *Spool) Stats() SpoolStats {
 	return SpoolStats{
 		Packed: packed, PackedBytes: packedBytes,
 		Epoch: s.epoch.String(), NextOffset: s.next, AckedOffset: s.acked,
-		Bytes: s.bytes, MaxBytes: s.maxBytes, Depth: s.next - s.acked,
+		Bytes: s.bytes, MaxBytes: s.maxBytes, Room: max(0, s.room()), Depth: s.next - s.acked,
 		Gaps: noted, PendingGaps: pending, Failed: s.failed,
 	}
 }

@@ -116,6 +116,19 @@ func TestFullSpool(t *testing.T) {
 			if mode == daemon.AuditRefuse && (refused == 0 || len(answered) == 0) || mode == daemon.AuditCount && refused > 0 {
 				t.Fatalf("%d answered, %d refused", len(answered), refused)
 			}
+			full := 200 // what is asked of a daemon that counts
+			if mode == daemon.AuditRefuse {
+				full = 503
+			}
+			if r := n.call("GET", "/readyz", nil); r.status != full || full == 503 && !strings.Contains(string(r.body), "audit") {
+				t.Errorf("a daemon with a full spool is ready: %d %s", r.status, r.body)
+			}
+			if mode == daemon.AuditRefuse {
+				input := inputOf("z1", "read", fmt.Sprintf(`,"pad":%q`, strings.Repeat("x", 20000)))
+				if r := n.call("POST", "/v1/decide/batch", []byte(`{"inputs":[`+input+`]}`)); r.status != 503 || parse[decision](t, r.body).Error != "audit_unavailable" {
+					t.Errorf("a batch: %d %s", r.status, r.body)
+				}
+			}
 			p.misbehave(nil)
 			if mode == daemon.AuditCount {
 				p.wait("the gap to be told", func() bool { return p.gaps > 0 && len(p.records) >= 1 && uint64(decisions(p.records))+p.gaps == 100 })
@@ -124,7 +137,7 @@ func TestFullSpool(t *testing.T) {
 				p.wait("room for more", func() bool {
 					p.mu.Unlock()
 					defer p.mu.Lock()
-					return n.call("POST", "/v1/decide", []byte(inputOf("z1", "read", ""))).status == 200 || touch(p)
+					return n.call("GET", "/readyz", nil).status == 200 && n.call("POST", "/v1/decide", []byte(inputOf("z1", "read", ""))).status == 200 || touch(p)
 				})
 			}
 			for id := range p.kept() {

@@ -36,7 +36,8 @@ func invalidBody(err error) *problem {
 }
 
 // handleBatch decides several inputs. Each is a decision of its own, with its
-// own record; an input that is refused has the refusal in its place.
+// own record; an input that is refused has the refusal in its place. Where a record
+// cannot be kept, all of the call is refused, as a call for one decision is.
 func (d *Daemon) handleBatch(ctx *fasthttp.RequestCtx, rq *request) *problem {
 	var body struct {
 		Inputs []jsontext.Value `json:"inputs"`
@@ -50,8 +51,14 @@ func (d *Daemon) handleBatch(ctx *fasthttp.RequestCtx, rq *request) *problem {
 	case n > d.cfg.MaxBatch:
 		return refuse(fasthttp.StatusRequestEntityTooLarge, "payload_too_large", "/inputs has %d inputs; at most %d are accepted", n, d.cfg.MaxBatch)
 	}
+	answers := d.decideAll(rq, body.Inputs)
+	for _, out := range answers {
+		if out.problem != nil && out.problem.code == codeUnkept {
+			return out.problem
+		}
+	}
 	b := append(make([]byte, 0, 512*(len(body.Inputs)+1)), `{"results":[`...)
-	for i, out := range d.decideAll(rq, body.Inputs) {
+	for i, out := range answers {
 		if i > 0 {
 			b = append(b, ',')
 		}

@@ -44,6 +44,7 @@ func (d *Daemon) bootZone(ctx context.Context, z *zone) error {
 	f, err := d.state.readZone(z.id)
 	if err != nil {
 		d.log.Error("the kept state of a zone is damaged and is set aside", "zone", z.id, "error", err)
+		z.outcome(nil, "the kept state is damaged: "+err.Error())
 		return d.state.setAside(zoneName(z.id))
 	}
 	z.mu.Lock()
@@ -54,6 +55,7 @@ func (d *Daemon) bootZone(ctx context.Context, z *zone) error {
 			return ctx.Err()
 		}
 		d.log.Error("the kept state of a zone cannot be used; it is fetched again", "zone", z.id, "error", err)
+		z.outcome(nil, "the kept state cannot be used: "+err.Error())
 		return nil
 	}
 	d.log.Info("a zone is loaded from the state directory", "zone", z.id, "sequence", z.current.Load().pointer.Sequence)

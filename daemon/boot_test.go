@@ -123,6 +123,9 @@ func TestCorruptState(t *testing.T) {
 			if !test.serves && got.reason() != "zone_not_loaded" {
 				t.Fatalf("got %+v", got)
 			}
+			if st := parse[daemon.Status](t, n.call("GET", "/v1/zones/z1/status", nil).body); test.serves != (st.Detail == "") {
+				t.Errorf("the status says %+v", st)
+			}
 			if aside, err := os.ReadFile(found[0] + ".corrupt"); err != nil || !bytes.Equal(aside, after) {
 				t.Fatalf("the damaged file is not set aside: %v", err)
 			}

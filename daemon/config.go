@@ -151,7 +151,7 @@ var (
 	hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
-// Validate checks the configuration. An error begins with the field's name.
+// Validate checks the configuration. An error is a *FieldError.
 func (c Config) Validate() error { return c.prepare() }
 
 // Bounds of what a daemon says of itself, as the admin side has them.
@@ -160,9 +160,21 @@ const (
 	maxLabels      = 64
 )
 
+// leastSpool is the smallest spool that is of any use.
+const leastSpool = 64 << 10
+
+// FieldError says what is wrong with a field of a configuration.
+type FieldError struct {
+	Field string
+	Err   error
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
+func (e *FieldError) Unwrap() error { return e.Err }
+
 // wrong is an error about a field.
 func wrong(field, format string, args ...any) error {
-	return fmt.Errorf("%s: %w", field, fmt.Errorf(format, args...))
+	return &FieldError{field, fmt.Errorf(format, args...)}
 }
 
 // prepare checks the configuration and fills the defaults in. An error names
@@ -186,7 +198,7 @@ func (c *Config) prepare() error {
 		}
 	}
 	if len(c.TrustRoot) == 0 && c.TrustRootSHA256 == "" {
-		return wrong("TrustRoot", "it or TrustRootSHA256 is required")
+		return wrong("TrustRoot", "is required where its SHA-256 is not given")
 	}
 	if c.TrustRootSHA256 != "" && !hashPattern.MatchString(c.TrustRootSHA256) {
 		return wrong("TrustRootSHA256", "must be 64 lower-case hexadecimal digits")
@@ -195,7 +207,7 @@ func (c *Config) prepare() error {
 		return wrong("StateDir", "is required")
 	}
 	if c.DecideAddr == "" && c.DecideSocket == "" {
-		return wrong("DecideAddr", "it or DecideSocket is required")
+		return wrong("DecideAddr", "is required where there is no socket")
 	}
 	if c.DecideAddr != "" {
 		if _, _, err := net.SplitHostPort(c.DecideAddr); err != nil {
@@ -203,7 +215,7 @@ func (c *Config) prepare() error {
 		}
 		verified := c.DecideTLS != nil && c.DecideTLS.ClientAuth == tls.RequireAndVerifyClientCert
 		if len(c.DecideTokens) == 0 && !verified && !loopback(c.DecideAddr) {
-			return wrong("DecideAddr", "%s is not a loopback address; set DecideTokens, or require client certificates, to listen there", c.DecideAddr)
+			return wrong("DecideAddr", "%s is not a loopback address; to listen there, set tokens or require client certificates", c.DecideAddr)
 		}
 	}
 	for _, t := range c.DecideTokens {
@@ -249,7 +261,7 @@ func (c *Config) prepare() error {
 		}
 	}
 	if c.RetryMax < c.RetryMin {
-		return wrong("RetryMax", "is %v, less than RetryMin, %v", c.RetryMax, c.RetryMin)
+		return wrong("RetryMax", "is %v, less than the least, %v", c.RetryMax, c.RetryMin)
 	}
 	if c.WatchWait > time.Minute {
 		return wrong("WatchWait", "is %v; the most is 1m", c.WatchWait)
@@ -277,8 +289,8 @@ func (c *Config) prepare() error {
 	if c.CacheBytes < 0 {
 		return wrong("CacheBytes", "is negative")
 	}
-	if c.SpoolMaxBytes < 0 {
-		return wrong("SpoolMaxBytes", "is negative")
+	if c.SpoolMaxBytes != 0 && c.SpoolMaxBytes < leastSpool {
+		return wrong("SpoolMaxBytes", "is %d; the least is %d", c.SpoolMaxBytes, leastSpool)
 	}
 	if c.SpoolDurability < audit.SyncGroup || c.SpoolDurability > audit.SyncNone {
 		return wrong("SpoolDurability", "%d is not known", c.SpoolDurability)

@@ -144,7 +144,11 @@ func refusals(t *testing.T, set func(*daemon.Config)) {
 		{"10 MB", "POST", "/v1/decide", inputOf("z1", "read", `,"pad":"`+strings.Repeat("x", 10<<20)+`"`), 413, "payload_too_large", ""},
 		{"wrong method", "GET", "/v1/decide", "", 405, "method_not_allowed", "POST"},
 		{"wrong method", "POST", "/healthz", "", 405, "method_not_allowed", "GET"},
+		{"wrong method", "DELETE", "/v1/zones/z1/status", "", 405, "method_not_allowed", "GET"},
 		{"wrong path", "GET", "/v2/decide", "", 404, "not_found", ""},
+		{"wrong path", "GET", "/v1/zones/z1/policies", "", 404, "not_found", ""},
+		{"wrong path", "GET", "/v1/zones/z1", "", 404, "not_found", ""},
+		{"wrong path", "GET", "/v1/zones/z1/more/status", "", 404, "not_found", ""},
 		{"no metrics", "GET", "/metrics", "", 404, "not_found", ""},
 		{"unknown zone", "GET", "/v1/zones/nope/status", "", 404, "zone_not_found", "nope"},
 		{"batch without inputs", "POST", "/v1/decide/batch", `{}`, 400, "invalid_body", "/inputs"},
@@ -362,7 +366,7 @@ func TestValidate(t *testing.T) {
 		"MaxInputBytes":   func(c *daemon.Config) { c.MaxInputBytes = 2 << 20 },
 		"MaxConcurrent":   func(c *daemon.Config) { c.MaxConcurrent = -1 },
 		"CacheBytes":      func(c *daemon.Config) { c.CacheBytes = -1 },
-		"SpoolMaxBytes":   func(c *daemon.Config) { c.SpoolMaxBytes = -1 },
+		"SpoolMaxBytes":   func(c *daemon.Config) { c.SpoolMaxBytes = 100 },
 		"Limits":          func(c *daemon.Config) { c.Limits.Timeout = -1 },
 		"Name":            func(c *daemon.Config) { c.Name = strings.Repeat("n", 257) },
 		"Labels":          func(c *daemon.Config) { c.Labels = map[string]string{"": "x"} },
@@ -375,7 +379,8 @@ func TestValidate(t *testing.T) {
 		if err := cfg.Validate(); err == nil || !strings.HasPrefix(err.Error(), field+": ") {
 			t.Errorf("%s: %v", field, err)
 		}
-		if _, err := daemon.New(cfg); err == nil || !strings.Contains(err.Error(), field) {
+		var wrong *daemon.FieldError
+		if _, err := daemon.New(cfg); !errors.As(err, &wrong) || wrong.Field != field {
 			t.Errorf("%s: New: %v", field, err)
 		}
 	}

@@ -274,6 +274,7 @@ func (s *server) handler(guarded bool) fasthttp.RequestHandler {
 			return
 		}
 		path := string(ctx.Path())
+		zone, ofStatus := statusZone(path)
 		get := ctx.IsGet() || ctx.IsHead()
 		// Callers that ask for health over the connections on which they ask for
 		// decisions would else have all of them here before long.
@@ -293,9 +294,9 @@ func (s *server) handler(guarded bool) fasthttp.RequestHandler {
 			writeProblem(ctx, unauthorized)
 		case path == "/metrics" && get && s.metrics != nil:
 			s.metrics(ctx)
-		case strings.HasPrefix(path, "/v1/zones/") && strings.HasSuffix(path, "/status") && get:
-			d.handleStatus(ctx, strings.TrimSuffix(strings.TrimPrefix(path, "/v1/zones/"), "/status"))
-		case path == "/healthz" || path == "/readyz" || path == "/metrics" && s.metrics != nil || strings.HasPrefix(path, "/v1/zones/"):
+		case ofStatus && get:
+			d.handleStatus(ctx, zone)
+		case path == "/healthz" || path == "/readyz" || path == "/metrics" && s.metrics != nil || ofStatus:
 			ctx.Response.Header.Set("Allow", "GET")
 			writeProblem(ctx, refuse(fasthttp.StatusMethodNotAllowed, "method_not_allowed", "this takes GET"))
 		default:
@@ -367,9 +368,31 @@ func writeJSON(ctx *fasthttp.RequestCtx, data []byte) {
 
 func (d *Daemon) handleReady(ctx *fasthttp.RequestCtx) {
 	d.checkReady()
-	if !d.isReady.Load() {
+	switch {
+	case !d.isReady.Load():
 		writeProblem(ctx, refuse(fasthttp.StatusServiceUnavailable, "not_ready", "a zone is not loaded yet"))
-		return
+	case d.cfg.AuditMode == AuditRefuse && !d.keepsAudit():
+		writeProblem(ctx, refuse(fasthttp.StatusServiceUnavailable, "not_ready", "audit cannot be kept, so decisions are refused"))
+	default:
+		writeJSON(ctx, []byte(`{"status":"ready"}`))
 	}
-	writeJSON(ctx, []byte(`{"status":"ready"}`))
+}
+
+// readyRoom is how much room the spool has while the daemon says that it is ready:
+// some records of the usual size.
+const readyRoom = 16 << 10
+
+// keepsAudit tells whether the spool takes records.
+func (d *Daemon) keepsAudit() bool {
+	s := d.spool.Stats()
+	return s.Failed == nil && s.Room >= readyRoom
+}
+
+// statusZone gives the zone of a path that asks for a zone's status.
+func statusZone(path string) (zone string, ok bool) {
+	zone, ok = strings.CutPrefix(path, "/v1/zones/")
+	if ok {
+		zone, ok = strings.CutSuffix(zone, "/status")
+	}
+	return zone, ok && zone != "" && !strings.Contains(zone, "/")
 }

@@ -46,7 +46,8 @@ type zone struct {
 	wanted *signedPointer
 	// busy is the one that is being loaded.
 	busy *signedPointer
-	// failure says why wanted could not be loaded, "" where it was.
+	// failure says why wanted could not be loaded, "" where it was; where there is
+	// none, why what was kept is not served.
 	failure string
 	// seen is the highest sequence ever verified.
 	seen int64
@@ -74,6 +75,9 @@ func (z *zone) want(p *signedPointer) (news, stale bool) {
 		if !p.pointer.IssuedAt.After(z.wanted.pointer.IssuedAt) {
 			return false, false
 		}
+	}
+	if z.wanted == nil {
+		z.failure = ""
 	}
 	z.wanted, z.seen, z.refused = p, p.pointer.Sequence, nil
 	select {
