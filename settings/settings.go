@@ -154,11 +154,17 @@ func (l *Loader[T]) Load() (*Loaded[T], error) {
 
 // Invalid makes the error of a setting that can be read but not used.
 func (l *Loaded[T]) Invalid(name string, err error) error {
+	return fmt.Errorf("%w: %w", ErrInvalid, l.Failed(name, err))
+}
+
+// Failed makes the error of what a setting names and which did not do: a port that
+// is taken, say. The setting may be right, so it is not ErrInvalid.
+func (l *Loaded[T]) Failed(name string, err error) error {
 	source := l.sources[strings.ReplaceAll(name, "-", "_")]
 	if source == "" {
 		source = "default"
 	}
-	return fmt.Errorf("%w: %s (from %s): %w", ErrInvalid, name, source, err)
+	return fmt.Errorf("%s (from %s): %w", name, source, err)
 }
 
 func flagValue(flags *pflag.FlagSet, f *pflag.Flag) any {

@@ -60,12 +60,24 @@ func moment(name, text string) (time.Time, error) {
 	return t, nil
 }
 
+// checkLimit refuses a --limit that the control plane would not take; it takes 0 for
+// its own.
+func checkLimit(n, most int) error {
+	if n < 1 || n > most {
+		return fmt.Errorf("%w: --limit is 1 to %d", errUsage, most)
+	}
+	return nil
+}
+
 func (a *app) auditList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List the newest audit events", Args: noArgs}
 	var f auditFlags
 	f.bind(cmd)
 	limit := cmd.Flags().Int("limit", 50, "the most events, 1 to 500")
 	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, _ []string) error {
+		if err := checkLimit(*limit, 500); err != nil {
+			return err
+		}
 		q, err := f.query()
 		if err != nil {
 			return err
@@ -284,6 +296,9 @@ func (a *app) auditAdmin() *cobra.Command {
 	action := cmd.Flags().String("action", "", "only this operation, such as policy_set.activate")
 	limit := cmd.Flags().Int("limit", 50, "the most entries, 1 to 500")
 	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
+		if err := checkLimit(*limit, 500); err != nil {
+			return err
+		}
 		zone := ""
 		if !*everywhere {
 			var err error

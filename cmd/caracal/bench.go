@@ -59,8 +59,12 @@ Each measurement ends after --duration or --count, whichever is first.`,
 			return fmt.Errorf("%w: --concurrency must be 1 to 256 and --count positive", errUsage)
 		}
 		var raws [][]byte
+		zone := a.zone
+		if *url == "" { // policies alone know no zones
+			zone = func() (string, error) { return setting(a.zoneID, "CARACAL_ZONE_ID", "ZONE_ID"), nil }
+		}
 		for _, name := range *inputs {
-			raw, err := a.input(name, setting(a.zoneID, "CARACAL_ZONE_ID", "ZONE_ID"))
+			raw, err := a.input(name, zone)
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -85,6 +86,9 @@ func (k *asker) ask(ctx context.Context, input []byte, requestID string) ([]byte
 	return data, nil
 }
 
+// requestID is what a daemon takes for one; it makes its own where it gets another.
+var requestID = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
+
 func newDecideCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "decide FILE", Short: "Ask a daemon for a decision", Args: args(1, 1),
@@ -96,7 +100,10 @@ and deny alike: both are answers.`,
 	url := cmd.Flags().String("decide-url", "", "the daemon: http://HOST:PORT or unix:PATH [$CARACAL_DECIDE_URL, else http://127.0.0.1:8181]")
 	id := cmd.Flags().String("request-id", "", "the request's id; made by the daemon by default")
 	cmd.RunE = func(cmd *cobra.Command, list []string) error {
-		input, err := a.input(list[0], setting(a.zoneID, "CARACAL_ZONE_ID", "ZONE_ID"))
+		if *id != "" && !requestID.MatchString(*id) {
+			return fmt.Errorf("%w: --request-id has 1 to 128 letters, digits, and _ . : -", errUsage)
+		}
+		input, err := a.input(list[0], a.zone)
 		if err != nil {
 			return err
 		}

@@ -113,7 +113,7 @@ func (a *app) policyCreate() *cobra.Command {
 	description := cmd.Flags().String("description", "", "what the policy is for")
 	tests := testsFlag(cmd)
 	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
-		content, err := a.content(list[0])
+		content, err := a.text(list[0])
 		if err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ func (a *app) policyAddVersion() *cobra.Command {
 	}
 	tests := testsFlag(cmd)
 	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
-		content, err := a.content(list[1])
+		content, err := a.text(list[1])
 		if err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func (a *app) tests(file string) (string, error) {
 	if file == "" {
 		return "", nil
 	}
-	data, err := a.content(file)
+	data, err := a.text(file)
 	return string(data), err
 }
 
@@ -238,7 +238,7 @@ func (a *app) policyValidate() *cobra.Command {
 	}
 	local := cmd.Flags().Bool("local", false, "check on this machine")
 	cmd.RunE = func(cmd *cobra.Command, list []string) error {
-		content, err := a.content(list[0])
+		content, err := a.text(list[0])
 		if err != nil {
 			return err
 		}

@@ -25,6 +25,9 @@ is given and a decision comes out otherwise.`,
 	since := cmd.Flags().String("since", "", "only decisions at or after this RFC 3339 time, or so long ago (1h)")
 	none := cmd.Flags().Bool("expect-none", false, "fail where a decision comes out otherwise")
 	cmd.RunE = a.inZone(func(ctx context.Context, c *client.Client, zone string, list []string) error {
+		if err := checkLimit(req.Limit, 1000); err != nil {
+			return err
+		}
 		s, err := findSet(ctx, c, zone, list[0])
 		if err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -82,7 +83,7 @@ Start with 'caracal dev', then source the env file that it writes.`,
 	f.StringVar(&a.apiURL, "api-url", "", "the control plane's URL [$CARACAL_API_URL, else http://127.0.0.1:3000]")
 	f.StringVar(&a.token, "token", "", "a token of the control plane [$CARACAL_ADMIN_TOKEN]")
 	f.StringVar(&a.zoneID, "zone", "", "the zone's id [$CARACAL_ZONE_ID]")
-	f.BoolVar(&a.json, "json", false, "print the API's JSON")
+	f.BoolVar(&a.json, "json", false, "print JSON, as the API has it; of a list all items")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddGroup(&cobra.Group{ID: "serve", Title: "Serve:"}, &cobra.Group{ID: "api", Title: "Work with the control plane:"}, &cobra.Group{ID: "local", Title: "Work with files and daemons:"})
 	add := func(group string, cmds ...*cobra.Command) {
@@ -203,6 +204,22 @@ func (a *app) content(name string) ([]byte, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return data, nil
+}
+
+// text is content that is UTF-8. What is not could not be sent as it is.
+func (a *app) text(name string) ([]byte, error) {
+	data, err := a.content(name)
+	if err != nil {
+		return nil, err
+	}
+	for at := 0; at < len(data); {
+		r, size := utf8.DecodeRune(data[at:])
+		if r == utf8.RuneError && size <= 1 {
+			return nil, fmt.Errorf("%s is not UTF-8 at byte %d", name, at)
+		}
+		at += size
 	}
 	return data, nil
 }

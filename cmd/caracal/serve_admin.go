@@ -90,7 +90,7 @@ func serveAdmin(ctx context.Context, loaded *settings.Loaded[settings.Admin], lo
 	if set.Token == "" {
 		file := filepath.Join(set.DataDir, "admin-token")
 		if set.Token, err = keptToken(file); err != nil {
-			return loaded.Invalid("data-dir", err)
+			return loaded.Failed("data-dir", err)
 		}
 		if set.Store != "" {
 			if set.Token, err = sharedToken(ctx, st, file, set.Token); err != nil {
@@ -137,7 +137,7 @@ func serveAdmin(ctx context.Context, loaded *settings.Loaded[settings.Admin], lo
 	}
 	listener, err := net.Listen("tcp", set.Addr)
 	if err != nil {
-		return loaded.Invalid("admin-addr", err)
+		return loaded.Failed("admin-addr", err)
 	}
 	log.Info("the admin API is served", "address", listener.Addr().String(), "data", set.DataDir)
 	if consumer == nil {

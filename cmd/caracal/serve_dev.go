@@ -71,12 +71,12 @@ func serveDev(ctx context.Context, loaded *settings.Loaded[settings.Dev], log *s
 	defer func() { err = errors.Join(err, stopTelemetry(observed)) }()
 	st, err := sqlite.Open(ctx, filepath.Join(set.DataDir, "store"), sqlite.Options{Logger: log})
 	if err != nil {
-		return loaded.Invalid("data-dir", err)
+		return loaded.Failed("data-dir", err)
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	if set.Token == "" {
 		if set.Token, err = keptToken(filepath.Join(set.DataDir, "admin-token")); err != nil {
-			return loaded.Invalid("data-dir", err)
+			return loaded.Failed("data-dir", err)
 		}
 	}
 	keys, err := admin.LoadOrCreateKeys(ctx, st, time.Now())
@@ -92,7 +92,7 @@ func serveDev(ctx context.Context, loaded *settings.Loaded[settings.Dev], log *s
 	}
 	listener, err := net.Listen("tcp", set.AdminAddr)
 	if err != nil {
-		return loaded.Invalid("admin-addr", err)
+		return loaded.Failed("admin-addr", err)
 	}
 	// The control plane outlives the daemon, so that the daemon's last audit is shipped.
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
@@ -139,7 +139,7 @@ func serveDev(ctx context.Context, loaded *settings.Loaded[settings.Dev], log *s
 			}
 			env := envFile(c.BaseURL(), set.Token, zone, "http://"+d.Addr().String())
 			if err := durable.Replace(filepath.Join(set.DataDir, "env"), []byte(env), 0o600); err != nil {
-				return loaded.Invalid("data-dir", err)
+				return loaded.Failed("data-dir", err)
 			}
 			return ready(env)
 		})

@@ -106,7 +106,7 @@ func serveMirror(ctx context.Context, loaded *settings.Loaded[settings.Mirror], 
 	}
 	listener, err := net.Listen("tcp", set.Addr)
 	if err != nil {
-		return errors.Join(loaded.Invalid("mirror-addr", err), m.Close())
+		return errors.Join(loaded.Failed("mirror-addr", err), m.Close())
 	}
 	log.Info("the mirror serves daemons", "address", listener.Addr().String(), "state", set.StateDir)
 	return serve(ctx, m, listener, secure)

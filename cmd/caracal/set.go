@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -238,7 +239,7 @@ condition that kept it from holding; of several attempts, the one that came furt
 		}
 		req := api.SimulateRequest{VersionID: id, ExpectedDecision: *expect, Trace: *trace}
 		for _, name := range *inputs {
-			data, err := a.input(name, zone)
+			data, err := a.input(name, a.zone)
 			if err != nil {
 				return err
 			}
@@ -264,14 +265,24 @@ condition that kept it from holding; of several attempts, the one that came furt
 
 // input reads an input document. The word ZONE_ID in it stands for the zone in
 // use, so that examples work in any.
-func (a *app) input(name, zone string) (json.RawMessage, error) {
-	data, err := a.content(name)
+func (a *app) input(name string, zone func() (string, error)) (json.RawMessage, error) {
+	data, err := a.text(name)
 	if err != nil {
 		return nil, err
 	}
-	data = []byte(strings.ReplaceAll(string(data), `"ZONE_ID"`, strconv.Quote(zone)))
-	if !json.Valid(data) {
-		return nil, fmt.Errorf("%s is not JSON", name)
+	if stands := []byte(`"ZONE_ID"`); bytes.Contains(data, stands) {
+		id, err := zone()
+		if err != nil {
+			return nil, err
+		}
+		data = bytes.ReplaceAll(data, stands, []byte(strconv.Quote(id)))
+	}
+	var syntax *json.SyntaxError
+	var whole json.RawMessage
+	if err := json.Unmarshal(data, &whole); errors.As(err, &syntax) {
+		return nil, fmt.Errorf("%s is not JSON at byte %d: %w", name, syntax.Offset, err)
+	} else if err != nil {
+		return nil, fmt.Errorf("%s is not JSON: %w", name, err)
 	}
 	return data, nil
 }

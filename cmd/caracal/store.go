@@ -30,14 +30,14 @@ func openStore(ctx context.Context, loaded *settings.Loaded[settings.Admin], log
 	case set.Store == "":
 		st, err := sqlite.Open(ctx, set.DataDir, sqlite.Options{Logger: log, PollInterval: set.StorePoll})
 		if err != nil {
-			return nil, loaded.Invalid("data-dir", err)
+			return nil, loaded.Failed("data-dir", err)
 		}
 		return st, nil
 	case !isPostgres(set.Store):
 		return nil, loaded.Invalid("store", errors.New("is not a URL that begins with postgres://"))
 	}
 	if err := os.MkdirAll(set.DataDir, 0o700); err != nil {
-		return nil, loaded.Invalid("data-dir", err)
+		return nil, loaded.Failed("data-dir", err)
 	}
 	st, err := postgres.Open(ctx, set.Store, postgres.Options{OwnerURL: set.StoreOwner, Logger: log, PollInterval: set.StorePoll})
 	if err != nil {

@@ -131,10 +131,38 @@ func serve(ctx context.Context, loaded *settings.Loaded[settings.Daemon], errs i
 		defer func() { err = errors.Join(err, sink.Close()) }()
 	}
 	d, err := daemon.New(cfg)
+	var wrong *daemon.FieldError
+	if errors.As(err, &wrong) {
+		return loaded.Invalid(settingOf(wrong.Field), wrong.Err)
+	}
 	if err != nil {
 		return err
 	}
 	return d.Run(ctx)
+}
+
+// settingOf names the setting that a field of the daemon's configuration is from.
+func settingOf(field string) string {
+	switch field {
+	case "AdminURLs":
+		return "admin-url"
+	case "Zones", "Labels", "DecideTokens":
+		field = strings.TrimSuffix(field, "s")
+	case "TrustRootSHA256":
+		return "trust-root-sha256"
+	case "Lost":
+		return "admin-lost"
+	case "Limits":
+		return "eval-timeout"
+	}
+	var name []byte
+	for i, c := range []byte(field) {
+		if i > 0 && 'A' <= c && c <= 'Z' {
+			name = append(name, '-')
+		}
+		name = append(name, c|0x20)
+	}
+	return string(name)
 }
 
 // sources opens the bundle sources; nil stands for the admin side.

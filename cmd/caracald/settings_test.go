@@ -38,3 +38,25 @@ func TestSinkSettings(t *testing.T) {
 		t.Errorf("the settings show a password (%d): %s", code, out.String())
 	}
 }
+
+// TestWrongSettings: what the daemon refuses is named as the setting it is from.
+func TestWrongSettings(t *testing.T) {
+	for want, args := range map[string][]string{
+		"token (from flag --token): is required":        {"--token", ""},
+		"trust-root (from default): is required":        {"--trust-root-sha256", ""},
+		"admin-url (from flag --admin-url): ":           {"--admin-url", "ftp://x"},
+		"audit-mode (from flag --audit-mode): ":         {"--audit-mode", "perhaps"},
+		"admin-lost (from flag --admin-lost): ":         {"--admin-lost", "perhaps"},
+		"zone (from flag --zone): ":                     {"--zone", "../z"},
+		"label (from flag --label): ":                   {"--label", "=x"},
+		"decide-token (from flag --decide-token): ":     {"--decide-token", "short"},
+		"spool-max-bytes (from flag --spool-max-bytes)": {"--spool-max-bytes", "100"},
+		"max-input-bytes (from flag --max-input-bytes)": {"--max-input-bytes", "-1"},
+	} {
+		var out, errs bytes.Buffer
+		args = append([]string{"--token", "token", "--trust-root-sha256", strings.Repeat("0", 64), "--state-dir", t.TempDir(), "--decide-addr", "127.0.0.1:0"}, args...)
+		if code := run(t.Context(), args, &out, &errs); code != exitUsage || !strings.Contains(errs.String(), want) {
+			t.Errorf("%v ends with %d: %s", args, code, errs.String())
+		}
+	}
+}
