@@ -7,9 +7,10 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// encoderWindow is how far back an encoder looks for what repeats: further than
-// the records of a frame reach, and an encoder keeps twice as many bytes.
-const encoderWindow = 1 << 20
+// encoderWindow is how far back an encoder looks for what repeats, about a hundred
+// records: further back it finds no more that pays, and an encoder keeps and goes
+// through twice as many bytes.
+const encoderWindow = 1 << 17
 
 // restBytes is how much of a batch is read or compressed before others go first.
 // Whole batches take milliseconds, for which whoever decides next to them would wait.
