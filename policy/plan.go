@@ -18,8 +18,9 @@ type Plan struct {
 	Folded []string `json:"folded"`
 	// Tables are the lookups that choose among rules by a value of the input.
 	Tables []DispatchTable `json:"tables"`
-	// Foreign are the built-ins that OPA's own code evaluates. Worker says that one
-	// of them may take long, so that evaluations take a goroutine of their own.
+	// Foreign are the built-ins that OPA's own code evaluates, if only for operands out
+	// of the ordinary. Worker says that one of them may take long: an evaluation that
+	// comes to it takes a goroutine of its own.
 	Foreign []string `json:"foreign_builtins"`
 	Worker  bool     `json:"worker"`
 }

@@ -321,7 +321,7 @@ func (a *app) printPlan(p policy.Plan) error {
 	add("nothing", tables)
 	left := "left to OPA's own built-ins:"
 	if p.Worker {
-		left = "left to OPA's own built-ins, on a goroutine of its own since one of them may take long:"
+		left = "left to OPA's own built-ins; an evaluation that comes to one which may take long has a goroutine of its own:"
 	}
 	lines = append(lines, left)
 	add("nothing", p.Foreign)
