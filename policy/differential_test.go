@@ -278,6 +278,11 @@ func (g *writer) value() string {
 		func() string { return "(" + g.value() + g.one(" + ", " - ", " * ", " / ", " % ") + g.value() + ")" },
 		func() string { return "object.get(" + g.collection() + ", " + g.quoted() + ", " + g.number() + ")" },
 		func() string { return "sprintf(\"%v\", [" + g.value() + "])" },
+		func() string {
+			return "sprintf(\"%s-%d%q\", [" + g.value() + ", " + g.value() + ", " + g.value() + "])"
+		},
+		func() string { return "to_number(" + g.value() + ")" },
+		func() string { return "json.unmarshal(" + g.value() + ")" },
 		func() string { return "json.marshal(" + g.collection() + ")" },
 		func() string { return "sum(" + g.collection() + ")" },
 		func() string {
@@ -320,6 +325,14 @@ func (g *writer) condition() string {
 			return "not members[" + g.quoted() + "] with input.resource.scopes as [" + g.quoted() + "]"
 		},
 		func() string { return "regex.match(\"^[a-r]\", " + g.value() + ")" },
+		func() string {
+			return g.one("", "not ") + "glob.match(" + g.one(`"r*"`, `"*:?"`, `"{a,read}"`, g.value()) + ", " + g.one("null", "[]", `[":"]`) + ", " + g.value() + ")"
+		},
+		func() string {
+			v := g.fresh()
+			return "some " + v + ` in [{"p": "r*", "e": "^r"}, {"p": "*:*", "e": ":"}]; ` + g.one("glob.match("+v+".p, null, ", "regex.match("+v+".e, ") + g.value() + ")"
+		},
+		func() string { return "net.cidr_contains(" + g.one(`"10.0.0.0/8"`, g.value()) + ", " + g.value() + ")" },
 	)
 }
 
