@@ -7,9 +7,15 @@ data=${1:?the data directory}
 admin=${ADMIN_ADDR:-127.0.0.1:3000}
 decide=${DECIDE_ADDR:-127.0.0.1:8181}
 
-mkdir -p "$data"
-rm -f "$data/env"
-bin/caracal dev --data-dir "$data" --admin-addr "$admin" --decide-addr "$decide" >"$data/dev.out" &
+# What caracal dev prints has the admin token in it: nobody else is to read it.
+# The rest goes on with the caller's umask, which is that of Go's caches.
+(
+	umask 077
+	mkdir -p "$data"
+	rm -f "$data/env" "$data/dev.out"
+	: >"$data/dev.out"
+)
+bin/caracal dev --data-dir "$data" --admin-addr "$admin" --decide-addr "$decide" >>"$data/dev.out" &
 dev=$!
 trap 'kill "$dev" 2>/dev/null || true; wait "$dev" || true' EXIT
 trap 'exit 0' INT TERM
