@@ -82,7 +82,8 @@ func TestDocsLinks(t *testing.T) {
 	}
 }
 
-// Every Rego block is valid, but for those that say that they fail.
+// Every Rego block is valid, but for those that say that they fail, and none
+// allows whoever asks for no scope: every holds of an empty list.
 func TestDocsRego(t *testing.T) {
 	seen := 0
 	for file, page := range pages(t) {
@@ -101,6 +102,9 @@ func TestDocsRego(t *testing.T) {
 					t.Errorf("%s: a block is said to be valid: %t, and validation says %v\n%s", file, kind == "", err, m[3])
 				} else if err == nil && len(v.Warnings) > 0 && strings.Contains(m[3], `"allow"`) {
 					t.Errorf("%s: a block has the warnings %+v\n%s", file, v.Warnings, m[3])
+				}
+				if strings.Contains(m[3], " in input.context.requested_scopes {") && !strings.Contains(m[3], "count(input.context.requested_scopes)") {
+					t.Errorf("%s: a block allows whoever asks for no scope\n%s", file, m[3])
 				}
 			default:
 				t.Errorf("%s: a Rego block is called %q", file, kind)
@@ -242,6 +246,33 @@ func TestDocsErrorCodes(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(page, -1) {
 		if !codes[m[1]] {
 			t.Errorf("docs/errors.md explains %s, which nothing answers", m[1])
+		}
+	}
+}
+
+// Every warning that a policy or a set can get is explained, and no other.
+func TestDocsWarnings(t *testing.T) {
+	source, err := os.ReadFile("../../policy/warnings.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var codes []string
+	for _, m := range regexp.MustCompile(`(?m)^\tWarn[A-Za-z]+ = "([^"]+)"$`).FindAllStringSubmatch(string(source), -1) {
+		codes = append(codes, m[1])
+	}
+	if len(codes) < 10 {
+		t.Fatalf("found %q only", codes)
+	}
+	_, section, _ := strings.Cut(pages(t)[filepath.Join(docsDir, "writing-policies.md")], "\n## Warnings\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, code := range codes {
+		if !strings.Contains(section, "\n| `"+code+"` |") {
+			t.Errorf("docs/writing-policies.md does not explain %s", code)
+		}
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(section, -1) {
+		if !slices.Contains(codes, m[1]) {
+			t.Errorf("docs/writing-policies.md explains %s, which nothing warns of", m[1])
 		}
 	}
 }
