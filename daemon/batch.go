@@ -53,8 +53,8 @@ func (d *Daemon) handleBatch(ctx *fasthttp.RequestCtx, rq *request) *problem {
 	}
 	answers := d.decideAll(rq, body.Inputs)
 	for _, out := range answers {
-		if out.problem != nil && out.problem.code == codeUnkept {
-			return out.problem
+		if out.problem == unkept {
+			return unkept
 		}
 	}
 	b := append(make([]byte, 0, 512*(len(body.Inputs)+1)), `{"results":[`...)

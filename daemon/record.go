@@ -64,8 +64,8 @@ func (d *Daemon) recorded(out *decided, err error) *problem {
 	}
 }
 
-// codeUnkept refuses a decision whose record cannot be kept.
-const codeUnkept = "audit_unavailable"
+// unkept refuses a decision whose record cannot be kept.
+var unkept = refuse(fasthttp.StatusServiceUnavailable, "audit_unavailable", "the audit record cannot be kept, so there is no decision")
 
 // notRecorded counts a record that could not be kept, or refuses the decision.
 func (d *Daemon) notRecorded(zone, reason string, err error) *problem {
@@ -77,7 +77,7 @@ func (d *Daemon) notRecorded(zone, reason string, err error) *problem {
 		d.spool.NoteGap(zone, 1, reason)
 		return nil
 	}
-	return refuse(fasthttp.StatusServiceUnavailable, codeUnkept, "the audit record cannot be kept, so there is no decision")
+	return unkept
 }
 
 // metadata is what a record says beside the decision.
