@@ -117,9 +117,14 @@ type source struct {
 // function gives the compiled function of that name.
 func (c *compiler) function(name string) *function {
 	if f, ok := c.compiled[name]; ok {
+		if f == nil { // no plan of OPA's has that
+			c.fail("the function %s calls itself", name)
+			f = new(function)
+		}
 		return f
 	}
 	source := c.sources[name]
+	c.compiled[name] = nil // under way
 	// What it calls comes first, whether it is compiled or shared.
 	statements(source.Blocks, func(stmt ir.Stmt) {
 		if call, ok := stmt.(*ir.CallStmt); ok && c.sources[call.Func].Func != nil {

@@ -1,8 +1,11 @@
 package engine_test
 
 import (
+	"maps"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"weak"
 
@@ -68,4 +71,32 @@ result := {"a": f(input.principal.labels), "b": grouped, "c": named[input.princi
 		t.Errorf("%d of %d blocks of the plan are still there", kept, len(blocks))
 	}
 	runtime.KeepAlive(program)
+}
+
+// A plan whose functions call each other in a circle is refused.
+func TestFunctionsInACircle(t *testing.T) {
+	compiler := ast.NewCompiler()
+	compiler.Compile(map[string]*ast.Module{"a": ast.MustParseModule("package a\n\nimport rego.v1\n\nb := input.x\n\nc := b\n\nd := c")})
+	if compiler.Failed() {
+		t.Fatal(compiler.Errors)
+	}
+	for _, opts := range []engine.Options{{}, {Functions: new(engine.Functions)}} {
+		plan, err := engine.Plan(t.Context(), compiler, ast.MustParseBody("x = data.a.d"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		byName := map[string]*ir.Func{}
+		for _, f := range plan.Funcs.Funcs {
+			byName[f.Name] = f
+		}
+		b, d := byName["g0.data.a.b"], byName["g0.data.a.d"]
+		if b == nil || d == nil {
+			t.Fatalf("the functions are %v", slices.Collect(maps.Keys(byName)))
+		}
+		call := &ir.CallStmt{Func: d.Name, Args: []ir.Operand{{Value: ir.Input}, {Value: ir.Data}}, Result: 9}
+		b.Blocks[0].Stmts = append([]ir.Stmt{call}, b.Blocks[0].Stmts...)
+		if _, err := engine.Compile(plan, opts); err == nil || !strings.Contains(err.Error(), "calls itself") {
+			t.Errorf("compiled: %v", err)
+		}
+	}
 }

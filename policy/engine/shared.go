@@ -49,7 +49,7 @@ func (c *compiler) hear(t *told) {
 // shared gives the function that is made of a source: one that another program has,
 // where it would be the same.
 func (c *compiler) shared(source source) *function {
-	if c.opts.Functions == nil || c.opts.Data != nil {
+	if c.opts.Functions == nil || c.opts.Data != nil || c.err != nil {
 		return c.newFunction(source)
 	}
 	key, ok := c.keyOf(source)
