@@ -160,7 +160,7 @@ const (
 	maxLabels      = 64
 )
 
-// leastSpool is the smallest spool that is of any use.
+// leastSpool is the smallest spool of a daemon that refuses what it cannot keep.
 const leastSpool = 64 << 10
 
 // FieldError says what is wrong with a field of a configuration.
@@ -289,8 +289,11 @@ func (c *Config) prepare() error {
 	if c.CacheBytes < 0 {
 		return wrong("CacheBytes", "is negative")
 	}
-	if c.SpoolMaxBytes != 0 && c.SpoolMaxBytes < leastSpool {
-		return wrong("SpoolMaxBytes", "is %d; the least is %d", c.SpoolMaxBytes, leastSpool)
+	switch {
+	case c.SpoolMaxBytes < 0:
+		return wrong("SpoolMaxBytes", "is negative")
+	case c.SpoolMaxBytes != 0 && c.SpoolMaxBytes < leastSpool && c.AuditMode == AuditRefuse:
+		return wrong("SpoolMaxBytes", "is %d, which would refuse every decision; the least is %d", c.SpoolMaxBytes, leastSpool)
 	}
 	if c.SpoolDurability < audit.SyncGroup || c.SpoolDurability > audit.SyncNone {
 		return wrong("SpoolDurability", "%d is not known", c.SpoolDurability)

@@ -108,6 +108,9 @@ func WithHeader(name, value string) Option { return func(c *Client) { c.header.A
 // New makes a client for the control plane at a URL such as http://127.0.0.1:3000.
 func New(baseURL, token string, options ...Option) (*Client, error) {
 	base, err := url.Parse(baseURL)
+	if err != nil && !strings.Contains(baseURL, "://") {
+		err = fmt.Errorf("%q does not begin with http:// or https://", baseURL)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the control plane's URL: %w", err)
 	}

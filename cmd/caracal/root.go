@@ -74,11 +74,13 @@ are signed bundles. Activating one moves a zone's pointer, and the daemons besid
 the STS nodes load it. Every decision is audited with its exact input.
 
 Start with 'caracal dev', then source the env file that it writes.`,
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noArgs,
 		RunE:          help,
 	}
+	root.SetVersionTemplate("caracal {{.Version}}\n")
 	f := root.PersistentFlags()
 	f.StringVar(&a.apiURL, "api-url", "", "the control plane's URL [$CARACAL_API_URL, else http://127.0.0.1:3000]")
 	f.StringVar(&a.token, "token", "", "a token of the control plane [$CARACAL_ADMIN_TOKEN]")
