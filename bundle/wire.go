@@ -90,7 +90,7 @@ type ReceiptReport struct {
 type DaemonStatus struct {
 	StartedAt     time.Time `json:"started_at"`
 	UptimeSeconds float64   `json:"uptime_seconds"`
-	// Ready is what its /readyz answers.
+	// Ready says that its zones are loaded. Its /readyz also says whether it keeps audit.
 	Ready bool `json:"ready"`
 	// AuditKept tells that the last audit record could be kept.
 	AuditKept bool `json:"audit_kept"`

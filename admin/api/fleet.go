@@ -48,7 +48,7 @@ type Daemon struct {
 type DaemonHealth struct {
 	StartedAt     time.Time `json:"started_at"`
 	UptimeSeconds float64   `json:"uptime_seconds"`
-	// Ready is what its /readyz answers.
+	// Ready says that its zones are loaded. Its /readyz also says whether it keeps audit.
 	Ready bool `json:"ready"`
 	// AuditKept tells that the last audit record could be kept.
 	AuditKept bool `json:"audit_kept"`
