@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"regexp"
-	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/ir"
@@ -53,9 +52,7 @@ func (s *scope) callBuiltin(x *ir.CallStmt) {
 	f.slow = s.opts.Prompt == nil || !s.opts.Prompt(name)
 	told := s.tell()
 	told.slow = told.slow || f.slow
-	if !slices.Contains(told.foreign, x.Func) {
-		told.foreign = append(told.foreign, x.Func)
-	}
+	told.foreign = append(told.foreign, x.Func)
 	if name == ast.GlobMatch.Name && s.matchGlobs(x, &f) {
 		return
 	}
@@ -104,7 +101,7 @@ func (s *scope) test(stmt ir.Stmt) bool {
 	if u := s.use(x.Result); !s.settled(x.Result) || u.reads != 1 {
 		return false
 	}
-	if s.sources[x.Func].Func != nil {
+	if _, ok := s.sources[x.Func]; ok {
 		return false
 	}
 	_, f := s.native(x.Func)

@@ -6,7 +6,7 @@ import (
 
 // call compiles the call of a function of the plan or of a built-in.
 func (s *scope) call(x *ir.CallStmt) {
-	if s.sources[x.Func].Func != nil {
+	if _, ok := s.sources[x.Func]; ok {
 		s.callFunction(x, s.function(x.Func))
 		return
 	}

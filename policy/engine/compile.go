@@ -60,7 +60,6 @@ func (c *compiler) compile() (*Program, error) {
 	if p.data, err = FromAST(data); err != nil {
 		return nil, fmt.Errorf("compiling the plan: data: %w", err)
 	}
-	freeze(p.data)
 	markConstant(p.data)
 	if s := c.plan.Static; s != nil {
 		for _, one := range s.Strings {
@@ -127,8 +126,10 @@ func (c *compiler) function(name string) *function {
 	c.compiled[name] = nil // under way
 	// What it calls comes first, whether it is compiled or shared.
 	statements(source.Blocks, func(stmt ir.Stmt) {
-		if call, ok := stmt.(*ir.CallStmt); ok && c.sources[call.Func].Func != nil {
-			c.function(call.Func)
+		if call, ok := stmt.(*ir.CallStmt); ok {
+			if _, ok := c.sources[call.Func]; ok {
+				c.function(call.Func)
+			}
 		}
 	})
 	f := c.shared(source)
@@ -221,21 +222,24 @@ func (c *compiler) fold(f *function) {
 	if s != next || m.err != nil || len(m.conflicts) > 0 || v.k == undefined && c.opts.Strict {
 		return
 	}
-	freeze(v)
-	v = moved(v)
-	markConstant(v)
+	f.constant, f.done = kept(v), true
 	for i := range m.keyed {
-		freeze(m.keyed[i].key)
-		m.keyed[i].key = moved(m.keyed[i].key)
-		markConstant(m.keyed[i].key)
+		m.keyed[i].key = kept(m.keyed[i].key)
 	}
-	f.constant, f.done = v, true
 	for rule, held := range m.held {
 		if held {
 			f.held = append(f.held, rule)
 		}
 	}
 	f.keyed = slices.Clone(m.keyed)
+}
+
+// kept makes a constant of what an evaluation has built.
+func kept(v Value) Value {
+	freeze(v)
+	v = moved(v)
+	markConstant(v)
+	return v
 }
 
 // markConstant says of a collection and of all in it that they were put together

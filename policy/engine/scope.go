@@ -379,21 +379,22 @@ func (s *scope) settle(l int, p *pendingConst) {
 		s.fail("local %d is read before it is complete", l)
 		return
 	}
+	s.consts[l] = s.complete(l, p)
+}
+
+// complete ends the putting together of a constant.
+func (s *scope) complete(l int, p *pendingConst) Value {
 	delete(s.pending, l)
 	freeze(p.value)
 	p.value.trim()
 	markConstant(p.value)
-	s.consts[l] = p.value
+	return p.value
 }
 
 // unfold makes what was put together a collection of its own in each evaluation,
 // because something is added that is not constant.
 func (s *scope) unfold(l ir.Local, p *pendingConst) {
-	delete(s.pending, int(l))
-	freeze(p.value)
-	p.value.trim()
-	markConstant(p.value)
-	start, to := p.value, s.place(l)
+	start, to := s.complete(int(l), p), s.place(l)
 	s.emit(func(m *machine) signal {
 		m.frame[to] = m.clone(start)
 		return next

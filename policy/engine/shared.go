@@ -105,6 +105,9 @@ var (
 	localType       = reflect.TypeFor[ir.Local]()
 	stringIndexType = reflect.TypeFor[ir.StringIndex]()
 	locationType    = reflect.TypeFor[ir.Location]()
+	operandType     = reflect.TypeFor[ir.Operand]()
+	// places are the fields that have the places of strings as plain numbers.
+	places = map[reflect.Type]string{reflect.TypeFor[ir.WithStmt](): "Path", reflect.TypeFor[ir.MakeNumberRefStmt](): "Index"}
 )
 
 // value writes any part of a source.
@@ -150,10 +153,9 @@ func (d *description) structure(v reflect.Value) {
 	if v.CanAddr() {
 		switch x := v.Addr().Interface().(type) {
 		case *ir.CallStmt:
-			switch {
-			case d.c.sources[x.Func].Func != nil:
-				d.callee(d.c.compiled[x.Func])
-			case x.Func != d.c.opts.Held:
+			if callee := d.c.compiled[x.Func]; callee != nil { // what is called was compiled before
+				d.callee(callee)
+			} else if x.Func != d.c.opts.Held {
 				d.place(&x.Location)
 			}
 		case *ir.AssignVarOnceStmt:
@@ -166,27 +168,18 @@ func (d *description) structure(v reflect.Value) {
 			}
 		case *ir.MakeNumberRefStmt:
 			d.static(x.Index)
-			d.value(reflect.ValueOf(x.Target))
-			return
 		}
 	} else {
 		d.known = d.known && v.Type() == operandType
 	}
 	for i := range v.NumField() {
-		switch f := v.Type().Field(i); {
-		case f.Type == locationType: // said where something is made of it
-		case v.Type() == withType && f.Name == "Path": // said
-		default:
+		f := v.Type().Field(i)
+		if f.Type != locationType && f.Name != places[v.Type()] { // which were written, where something is made of them
 			d.value(v.Field(i))
 		}
 	}
 	d.b = append(d.b, '}')
 }
-
-var (
-	operandType = reflect.TypeFor[ir.Operand]()
-	withType    = reflect.TypeFor[ir.WithStmt]()
-)
 
 // place writes where a statement is, which errors say.
 func (d *description) place(l *ir.Location) {
