@@ -9,6 +9,7 @@ import (
 
 	"github.com/caracalai/caracald/admin/api"
 	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/policy"
 )
 
@@ -33,7 +34,7 @@ func readExpectation(raw json.RawMessage) (expectation, error) {
 		return expectation{}, nil
 	}
 	e := expectation{given: true}
-	if err := json.Unmarshal(raw, &e.version); err != nil || (e.version != nil && !validID(*e.version)) {
+	if err := json.Unmarshal(raw, &e.version); err != nil || (e.version != nil && !bundle.ValidID(*e.version)) {
 		return e, invalidBody("/expected_active_version_id", "must be the id of a version, or null where nothing is expected to be active")
 	}
 	return e, nil
@@ -50,7 +51,7 @@ func (e expectation) holds(active *string) bool {
 }
 
 func (s *Server) activate(ctx context.Context, c *call, req *api.ActivateRequest) (commit[api.Activated], error) {
-	if !validID(req.VersionID) {
+	if !bundle.ValidID(req.VersionID) {
 		return nil, invalidBody("/version_id", "is no id")
 	}
 	if len(req.Reason) > 2000 {

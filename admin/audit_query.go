@@ -10,6 +10,7 @@ import (
 
 	"github.com/caracalai/caracald/admin/api"
 	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/policy"
 )
 
@@ -116,7 +117,7 @@ func eventFilter(values url.Values) (filter, error) {
 	if f.decision != "" && f.decision != policy.Allow && f.decision != policy.Deny {
 		return f, invalidQuery("decision", "must be %s or %s", policy.Allow, policy.Deny)
 	}
-	if f.eventType != "" && !validID(f.eventType) {
+	if f.eventType != "" && !bundle.ValidID(f.eventType) {
 		return f, invalidQuery("event_type", "is no type of an event")
 	}
 	return f, nil

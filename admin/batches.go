@@ -10,6 +10,7 @@ import (
 	"github.com/caracalai/caracald/admin/api"
 	"github.com/caracalai/caracald/admin/store"
 	"github.com/caracalai/caracald/audit"
+	"github.com/caracalai/caracald/bundle"
 )
 
 // batchType is the media type of a batch.
@@ -67,7 +68,7 @@ func (s *Server) takeBatch(w http.ResponseWriter, c *call) error {
 			return refuse(http.StatusForbidden, "forbidden", "this token does not reach zone %q of the record at offset %d", r.ZoneID, b.First+uint64(i))
 		}
 	}
-	if !validID(b.DaemonID) {
+	if !bundle.ValidID(b.DaemonID) {
 		return refuse(http.StatusBadRequest, "invalid_batch", "%.128q is no daemon's id", b.DaemonID)
 	}
 	if err := s.fleet.bind(ctx, c.actor, b.DaemonID, c.now); err != nil {
@@ -172,7 +173,7 @@ func recordEvent(r *audit.Record, at time.Time) store.Event {
 	if y := e.OccurredAt.Year(); y < 1 || y > 9999 { // RFC 3339 cannot say it
 		e.OccurredAt = at
 	}
-	if !validID(e.EventType) { // it becomes a line of its own in a tail
+	if !bundle.ValidID(e.EventType) { // it becomes a line of its own in a tail
 		e.EventType = "unknown"
 	}
 	return e

@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/bundle"
 )
 
 // maxBody is the most bytes of a JSON body.
@@ -221,7 +222,7 @@ func kindName(k jsontext.Kind) string {
 
 // requestID takes the caller's X-Request-Id where it is sound, and makes one otherwise.
 func requestID(r *http.Request) string {
-	if id := r.Header.Get("X-Request-Id"); validID(id) {
+	if id := r.Header.Get("X-Request-Id"); bundle.ValidID(id) {
 		return id
 	}
 	return newID()
@@ -229,21 +230,6 @@ func requestID(r *http.Request) string {
 
 // newID makes a UUIDv7.
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
-
-// validID tells whether an id matches [A-Za-z0-9_.:-]{1,128}.
-func validID(id string) bool {
-	if len(id) == 0 || len(id) > 128 {
-		return false
-	}
-	for i := range len(id) {
-		switch c := id[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '.', c == ':', c == '-':
-		default:
-			return false
-		}
-	}
-	return true
-}
 
 // encode gives the JSON of an answer.
 func encode(v any) ([]byte, error) {

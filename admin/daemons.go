@@ -56,7 +56,7 @@ func (s *Server) daemonQuery(c *call) (store.DaemonQuery, error) {
 		SilentBefore: c.now.Add(-s.cfg.HeartbeatTimeout),
 	}
 	switch {
-	case q.ZoneID != "" && !validID(q.ZoneID):
+	case q.ZoneID != "" && !bundle.ValidID(q.ZoneID):
 		return q, invalidQuery("zone", "is no zone's id")
 	case q.ZoneID == "":
 		q.ZoneID = c.actor.zone

@@ -62,7 +62,7 @@ func (s *Server) putReceipts(w http.ResponseWriter, c *call) error {
 }
 
 func (s *Server) checkReport(ctx context.Context, a actor, report *bundle.ReceiptReport) error {
-	if !validID(report.DaemonID) {
+	if !bundle.ValidID(report.DaemonID) {
 		return invalidBody("/daemon_id", "must be 1 to 128 of A-Z, a-z, 0-9 and _.:-")
 	}
 	for _, t := range []struct{ field, text string }{{"/name", report.Name}, {"/version", report.Version}} {
@@ -91,7 +91,7 @@ func (s *Server) checkReport(ctx context.Context, a actor, report *bundle.Receip
 	for i, r := range report.Zones {
 		field := func(name string) string { return "/zones/" + strconv.Itoa(i) + "/" + name }
 		switch {
-		case !validID(r.ZoneID):
+		case !bundle.ValidID(r.ZoneID):
 			return invalidBody(field("zone_id"), "is no zone's id")
 		case seen[r.ZoneID]:
 			return invalidBody(field("zone_id"), "repeats zone %s", r.ZoneID)
@@ -101,9 +101,9 @@ func (s *Server) checkReport(ctx context.Context, a actor, report *bundle.Receip
 			return invalidBody(field("sequence"), "must not be negative")
 		case r.ServingSequence < -1:
 			return invalidBody(field("serving_sequence"), "must be -1, for nothing, or more")
-		case r.PolicySetVersionID != nil && !validID(*r.PolicySetVersionID):
+		case r.PolicySetVersionID != nil && !bundle.ValidID(*r.PolicySetVersionID):
 			return invalidBody(field("policy_set_version_id"), "is no version's id")
-		case r.ServingVersionID != nil && !validID(*r.ServingVersionID):
+		case r.ServingVersionID != nil && !bundle.ValidID(*r.ServingVersionID):
 			return invalidBody(field("serving_version_id"), "is no version's id")
 		case r.ManifestSHA256 != "" && !validSHA256(r.ManifestSHA256):
 			return invalidBody(field("manifest_sha256"), "is no SHA-256")

@@ -9,6 +9,7 @@ import (
 	"github.com/caracalai/caracald/admin/api"
 	"github.com/caracalai/caracald/admin/store"
 	"github.com/caracalai/caracald/audit"
+	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/policy"
 )
 
@@ -25,7 +26,7 @@ func replayRoutes() []route {
 func (s *Server) replay(ctx context.Context, c *call, req *api.ReplayRequest) (api.Replay, error) {
 	r := api.Replay{Flipped: []api.Flip{}}
 	switch {
-	case !validID(req.VersionID):
+	case !bundle.ValidID(req.VersionID):
 		return r, invalidBody("/version_id", "is no id")
 	case req.Limit < 0 || req.Limit > maxInputs:
 		return r, invalidBody("/limit", "must be a number from 1 to %d", maxInputs)

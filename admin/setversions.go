@@ -83,7 +83,7 @@ func members(ctx context.Context, tx store.Reader, zone string, manifest []api.M
 	for i, entry := range manifest {
 		id := entry.PolicyVersionID
 		switch {
-		case !validID(id):
+		case !bundle.ValidID(id):
 			return nil, invalidContract("manifest[%d].policy_version_id %.140q is no id", i, id)
 		case seen[id]:
 			return nil, invalidContract("manifest[%d] lists the policy version %s again", i, id)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caracalai/caracald/admin/api"
 	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/policy"
 )
 
@@ -44,7 +45,7 @@ func (s *Server) simulate(ctx context.Context, c *call, req *api.SimulateRequest
 		return sim, invalidBody("/inputs", "has %d inputs; at most %d are accepted", len(req.Inputs), maxInputs)
 	case req.ExpectedDecision != "" && req.ExpectedDecision != policy.Allow && req.ExpectedDecision != policy.Deny:
 		return sim, invalidBody("/expected_decision", "must be %q or %q", policy.Allow, policy.Deny)
-	case !validID(req.VersionID):
+	case !bundle.ValidID(req.VersionID):
 		return sim, invalidBody("/version_id", "is no id")
 	}
 	var v store.SetVersion

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caracalai/caracald/admin/store"
+	"github.com/caracalai/caracald/bundle"
 )
 
 // commit is the part of a write that runs in the store's transaction.
@@ -164,7 +165,7 @@ func (s *Server) auditRefusal(ctx context.Context, c *call, id string, err error
 		return errors.Join(err, jerr)
 	}
 	zone := c.zone()
-	if !validID(zone) { // whatever stood in the path
+	if !bundle.ValidID(zone) { // whatever stood in the path
 		zone = ""
 	}
 	// It is kept also where the caller did not wait for the answer.

@@ -252,7 +252,7 @@ func (s *Statement) validate() error {
 func (p *Pointer) validate() error {
 	wrong := func(what string) error { return fmt.Errorf("%w: pointer: %s", ErrFormat, what) }
 	switch {
-	case !idPattern.MatchString(p.ZoneID):
+	case !ValidID(p.ZoneID):
 		return wrong("zone_id is no id")
 	case p.Sequence < 0 || p.Sequence > maxSafeInteger:
 		return wrong("sequence is not from 0 to 2^53-1")
@@ -277,7 +277,7 @@ func (p *Pointer) validate() error {
 		return nil
 	}
 	switch {
-	case !idPattern.MatchString(*p.PolicySetID) || !idPattern.MatchString(*p.PolicySetVersionID):
+	case !ValidID(*p.PolicySetID) || !ValidID(*p.PolicySetVersionID):
 		return wrong("policy_set_id or policy_set_version_id is no id")
 	case !hashPattern.MatchString(p.ManifestSHA256) || !hashPattern.MatchString(p.BundleSHA256):
 		return wrong("manifest_sha256 or bundle_sha256 is no SHA-256")

@@ -21,10 +21,19 @@ const maxVersionID = 100 - len(policyDir) - len(policySuffix)
 // EntryPoint is what evaluating a bundle means where its manifest says nothing else.
 const EntryPoint = "data.caracal.authz.result"
 
-var (
-	idPattern   = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
-	hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
+var hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// ValidID tells whether an id of the wire matches [A-Za-z0-9_.:-]{1,128}: of a zone, a
+// policy, a version, a daemon or a request.
+func ValidID[T string | []byte](id T) bool {
+	for i := range len(id) {
+		c := id[i]
+		if (c|0x20)-'a' > 'z'-'a' && c-'0' > 9 && c != '_' && c != '.' && c != ':' && c != '-' {
+			return false
+		}
+	}
+	return len(id) > 0 && len(id) <= 128
+}
 
 // SHA256Hex is the SHA-256 of data as 64 lower-case hexadecimal digits.
 func SHA256Hex(data []byte) string {
@@ -40,7 +49,7 @@ func (m *Manifest) Validate() error {
 		return fmt.Errorf("%w: manifest: format is %q, not %q", ErrFormat, m.Format, ManifestFormat)
 	}
 	for _, id := range []struct{ name, value string }{{"zone_id", m.ZoneID}, {"policy_set_id", m.PolicySetID}} {
-		if !idPattern.MatchString(id.value) {
+		if !ValidID(id.value) {
 			return fmt.Errorf("%w: manifest: %s %.140q is no id", ErrFormat, id.name, id.value)
 		}
 	}
@@ -61,11 +70,11 @@ func (m *Manifest) Validate() error {
 	versions, policies, names := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for i, p := range m.Policies {
 		switch {
-		case !idPattern.MatchString(p.PolicyID):
+		case !ValidID(p.PolicyID):
 			return fmt.Errorf("%w: manifest: policies[%d].policy_id %.140q is no id", ErrFormat, i, p.PolicyID)
 		case len(p.PolicyVersionID) > maxVersionID:
 			return fmt.Errorf("%w: manifest: policies[%d].policy_version_id has %d bytes; at most %d fit the archive", ErrFormat, i, len(p.PolicyVersionID), maxVersionID)
-		case !idPattern.MatchString(p.PolicyVersionID):
+		case !ValidID(p.PolicyVersionID):
 			return fmt.Errorf("%w: manifest: policies[%d].policy_version_id %.140q is no id", ErrFormat, i, p.PolicyVersionID)
 		case p.Name == "":
 			return fmt.Errorf("%w: manifest: policies[%d].name is empty", ErrFormat, i)

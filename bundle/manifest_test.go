@@ -3,6 +3,7 @@ package bundle_test
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -171,5 +172,19 @@ func TestZones(t *testing.T) {
 	for id, sequence := range map[string]int64{"zone 1": 0, "": 0, "zone-1": -2, "zone-2": 1 << 53} {
 		_, err := bundle.SomeZones(map[string]int64{id: sequence})
 		refused(t, err, bundle.ErrFormat, "zones")
+	}
+}
+
+// What is an id is what the contract's pattern says, for every byte and length.
+func TestValidID(t *testing.T) {
+	pattern := regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
+	ids := []string{"", strings.Repeat("a", 128), strings.Repeat("a", 129), "a\n", "\na", "a/b", "é"}
+	for c := range 256 {
+		ids = append(ids, string([]byte{byte(c)}), string([]byte{'a', byte(c), 'z'}))
+	}
+	for _, id := range ids {
+		if want := pattern.MatchString(id); bundle.ValidID(id) != want || bundle.ValidID([]byte(id)) != want {
+			t.Errorf("%q: %t, not %t", id, !want, want)
+		}
 	}
 }

@@ -247,5 +247,5 @@ func policyName(name string) bool {
 		return false
 	}
 	id, ok = strings.CutSuffix(id, policySuffix)
-	return ok && idPattern.MatchString(id)
+	return ok && ValidID(id)
 }

@@ -52,7 +52,7 @@ func ParseZones(raw json.RawMessage) (all bool, some map[string]int64, err error
 }
 
 func checkZone(id string, sequence int64) error {
-	if !idPattern.MatchString(id) {
+	if !ValidID(id) {
 		return fmt.Errorf("%w: zones: %.140q is no id", ErrFormat, id)
 	}
 	if sequence < -1 || sequence > maxSafeInteger {

@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caracalai/caracald/audit"
+	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/distribution"
 	"github.com/caracalai/caracald/policy"
 )
@@ -146,10 +147,7 @@ type Config struct {
 	Now func() time.Time
 }
 
-var (
-	idPattern   = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
-	hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
+var hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // Validate checks the configuration. An error is a *FieldError.
 func (c Config) Validate() error { return c.prepare() }
@@ -193,7 +191,7 @@ func (c *Config) prepare() error {
 		return wrong("Token", "is required where there is no client certificate")
 	}
 	for _, id := range c.Zones {
-		if !idPattern.MatchString(id) {
+		if !bundle.ValidID(id) {
 			return wrong("Zones", "%q is no zone id", id)
 		}
 	}

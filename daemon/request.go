@@ -10,6 +10,8 @@ import (
 	"github.com/valyala/fasthttp"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/caracalai/caracald/bundle"
 )
 
 // request is what a call says about itself, beside its body.
@@ -33,7 +35,7 @@ func newRequest(ctx *fasthttp.RequestCtx) *request {
 
 // read takes in the headers of a call. The request is good for as long as they are.
 func (rq *request) read(id, parent, state []byte, now time.Time) {
-	if isID(id) {
+	if bundle.ValidID(id) {
 		rq.id = unsafe.String(unsafe.SliceData(id), len(id))
 	} else {
 		rq.made.make(now)
@@ -49,16 +51,6 @@ func (rq *request) read(id, parent, state []byte, now time.Time) {
 func (rq *request) release() {
 	rq.id, rq.span = "", trace.SpanContext{}
 	requests.Put(rq)
-}
-
-// isID reports whether a header's value is as idPattern says.
-func isID(id []byte) bool {
-	for _, c := range id {
-		if (c|0x20)-'a' > 'z'-'a' && c-'0' > 9 && c != '_' && c != '.' && c != ':' && c != '-' {
-			return false
-		}
-	}
-	return len(id) > 0 && len(id) <= 128
 }
 
 // decisionID is a UUIDv7 as text.

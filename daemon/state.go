@@ -131,7 +131,7 @@ func (s state) zones() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range entries {
-		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok && idPattern.MatchString(id) {
+		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok && bundle.ValidID(id) {
 			ids = append(ids, id)
 		}
 	}

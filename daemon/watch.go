@@ -126,7 +126,7 @@ func (d *Daemon) watchRequest(now time.Time) (bundle.WatchRequest, error) {
 // take takes a signed pointer in where it is good and news. It tells whether
 // the next poll will be another one for it.
 func (d *Daemon) take(ctx context.Context, raw bundle.SignedPointer, spread time.Duration) (progress bool) {
-	if !idPattern.MatchString(raw.ZoneID) || !d.serves(raw.ZoneID) {
+	if !bundle.ValidID(raw.ZoneID) || !d.serves(raw.ZoneID) {
 		d.log.Warn("the admin side sent a pointer of a zone that was not asked for", "zone", fmt.Sprintf("%.128q", raw.ZoneID))
 		return false
 	}

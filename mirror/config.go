@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/distribution"
 )
 
@@ -76,10 +77,7 @@ type Config struct {
 	Now func() time.Time
 }
 
-var (
-	idPattern   = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
-	hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
+var hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // wrong is an error about a field.
 func wrong(field, format string, args ...any) error {
@@ -111,7 +109,7 @@ func (c *Config) prepare() error {
 		return wrong("MaxWatchers", "is negative")
 	}
 	for _, id := range c.Zones {
-		if !idPattern.MatchString(id) {
+		if !bundle.ValidID(id) {
 			return wrong("Zones", "%q is no zone id", id)
 		}
 	}

@@ -65,7 +65,7 @@ func (d disk) zones() (kept []bundle.SignedPointer, broken []string, err error) 
 	}
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), ".json")
-		if !ok || !idPattern.MatchString(id) {
+		if !ok || !bundle.ValidID(id) {
 			continue
 		}
 		data, err := os.ReadFile(d.path(zoneDir, e.Name()))

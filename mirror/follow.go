@@ -161,7 +161,7 @@ func (m *Mirror) poll(ctx context.Context) error {
 
 // take takes a signed pointer in where it is good, and tells whether it is news.
 func (m *Mirror) take(ctx context.Context, raw bundle.SignedPointer) bool {
-	if !idPattern.MatchString(raw.ZoneID) || len(m.cfg.Zones) > 0 && !slices.Contains(m.cfg.Zones, raw.ZoneID) {
+	if !bundle.ValidID(raw.ZoneID) || len(m.cfg.Zones) > 0 && !slices.Contains(m.cfg.Zones, raw.ZoneID) {
 		m.log.Warn("the control plane sent a pointer of a zone that was not asked for", "zone", fmt.Sprintf("%.128q", raw.ZoneID))
 		return false
 	}

@@ -25,7 +25,7 @@ func FuzzWatch(f *testing.F) {
 			t.Fatalf("%s is taken as %+v %t %v", body, req, all, some)
 		}
 		for zone := range some {
-			if !idPattern.MatchString(zone) {
+			if !bundle.ValidID(zone) {
 				t.Fatalf("%q is taken as a zone", zone)
 			}
 		}

@@ -110,7 +110,7 @@ func parseGrants(data []byte) (map[string]*grant, error) {
 		}
 		g := &grant{zones: make(map[string]bool, len(k.Zones)), at: k.At}
 		for _, zone := range k.Zones {
-			if !idPattern.MatchString(zone) {
+			if !bundle.ValidID(zone) {
 				return nil, fmt.Errorf("%w: grants: %.140q is no zone id", bundle.ErrFormat, zone)
 			}
 			g.zones[zone] = true
@@ -173,7 +173,7 @@ func (g *grants) probe(ctx context.Context, token, hash string) (*grant, error) 
 	}
 	made := &grant{zones: make(map[string]bool, len(answer.Pointers)), at: at, known: known}
 	for _, p := range answer.Pointers {
-		if idPattern.MatchString(p.ZoneID) {
+		if bundle.ValidID(p.ZoneID) {
 			made.zones[p.ZoneID] = true
 		}
 	}

@@ -9,13 +9,13 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/caracalai/caracald/admin/client"
+	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/policy"
 )
 
@@ -86,9 +86,6 @@ func (k *asker) ask(ctx context.Context, input []byte, requestID string) ([]byte
 	return data, nil
 }
 
-// requestID is what a daemon takes for one; it makes its own where it gets another.
-var requestID = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
-
 func newDecideCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "decide FILE", Short: "Ask a daemon for a decision", Args: args(1, 1),
@@ -100,7 +97,7 @@ and deny alike: both are answers.`,
 	url := cmd.Flags().String("decide-url", "", "the daemon: http://HOST:PORT or unix:PATH [$CARACAL_DECIDE_URL, else http://127.0.0.1:8181]")
 	id := cmd.Flags().String("request-id", "", "the request's id; made by the daemon by default")
 	cmd.RunE = func(cmd *cobra.Command, list []string) error {
-		if *id != "" && !requestID.MatchString(*id) {
+		if *id != "" && !bundle.ValidID(*id) { // the daemon would make one of its own
 			return fmt.Errorf("%w: --request-id has 1 to 128 letters, digits, and _ . : -", errUsage)
 		}
 		input, err := a.input(list[0], a.zone)
