@@ -76,7 +76,11 @@ func (c *caller) close() {
 
 // ask makes one request that was due at a time.
 func (c *caller) ask(due time.Time) {
-	err := c.exchange()
+	c.count(due, c.exchange())
+}
+
+// count counts an answer to a request that was due at a time.
+func (c *caller) count(due time.Time, err error) {
 	// A histogram that cannot hold a value holds the largest it can.
 	took := min(time.Since(due), longest)
 	_ = c.latency.RecordValue(int64(took))
@@ -101,15 +105,8 @@ func (c *caller) exchange() error {
 			return err
 		}
 	}
-	allowed := c.fill()
-	b := append(c.request[:0], c.head...)
-	b = workload.AppendID(b, c.rand)
-	b = append(b, "\r\nContent-Length: "...)
-	b = strconv.AppendInt(b, int64(len(c.body)), 10)
-	b = append(b, "\r\n\r\n"...)
-	b = append(b, c.body...)
-	c.request = b
-	if _, err := c.conn.Write(b); err != nil {
+	allowed := c.compose()
+	if _, err := c.conn.Write(c.request); err != nil {
 		c.close()
 		return err
 	}
@@ -120,6 +117,24 @@ func (c *caller) exchange() error {
 	if c.resp.ConnectionClose() {
 		c.close()
 	}
+	return c.judge(allowed)
+}
+
+// compose makes the next request, and tells how many of its inputs are to be allowed.
+func (c *caller) compose() (allowed int) {
+	allowed = c.fill()
+	b := append(c.request[:0], c.head...)
+	b = workload.AppendID(b, c.rand)
+	b = append(b, "\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(c.body)), 10)
+	b = append(b, "\r\n\r\n"...)
+	b = append(b, c.body...)
+	c.request = b
+	return allowed
+}
+
+// judge tells what is wrong with the answer.
+func (c *caller) judge(allowed int) error {
 	if status := c.resp.StatusCode(); status != fasthttp.StatusOK {
 		return fmt.Errorf("status %d: %.200s", status, c.resp.Body())
 	}

@@ -5,6 +5,7 @@
 package loader
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,9 @@ type Load struct {
 	// Rate is the number of requests that are due each second; 0 is as many as
 	// are answered.
 	Rate float64
+	// Grace is how long, after the duration of a load without a rate, answers are
+	// waited for; 0 is 10 s. Those that do not come are failures.
+	Grace time.Duration
 }
 
 // Result is what came of it.
@@ -63,6 +67,9 @@ type Result struct {
 // Rate is the number of right decisions each second.
 func (r *Result) Rate() float64 { return float64(r.Decisions) / r.Elapsed.Seconds() }
 
+// grace is that of a load that does not say.
+const grace = 10 * time.Second
+
 // lateness is how many times its duration a load may take before it is given up.
 const lateness = 3
 
@@ -80,7 +87,9 @@ func Run(ctx context.Context, t Target, l Load) (*Result, error) {
 	}
 	start := time.Now()
 	if l.Rate == 0 {
-		saturate(ctx, callers, start.Add(l.Duration))
+		if err := saturate(ctx, callers, start.Add(l.Duration), cmp.Or(l.Grace, grace)); err != nil {
+			return nil, err
+		}
 	} else {
 		pace(ctx, callers, start, l)
 	}
@@ -95,19 +104,6 @@ func Run(ctx context.Context, t Target, l Load) (*Result, error) {
 	}
 	r.Decisions = r.Answered * int64(max(1, t.Batch))
 	return r, ctx.Err()
-}
-
-// saturate lets each caller ask as soon as it was answered.
-func saturate(ctx context.Context, callers []*caller, end time.Time) {
-	var all sync.WaitGroup
-	for _, c := range callers {
-		all.Go(func() {
-			for now := time.Now(); now.Before(end) && ctx.Err() == nil; now = time.Now() {
-				c.ask(now)
-			}
-		})
-	}
-	all.Wait()
 }
 
 // pace asks at a rate: whoever of the callers is free takes the next request

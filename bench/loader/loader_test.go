@@ -57,6 +57,67 @@ func TestClosedLoop(t *testing.T) {
 	}
 }
 
+// Answers may come in parts, end their connection, or be cut off.
+func TestClosedLoopOverAnyAnswer(t *testing.T) {
+	const answer = `{"decision":"allow","why":"` // and more
+	for name, c := range map[string]struct {
+		serve                                 func(w http.ResponseWriter)
+		answered, denialsAreWrong, othersFail bool
+	}{
+		"in parts": {serve: func(w http.ResponseWriter) {
+			for range 3 {
+				_, _ = io.WriteString(w, answer)
+				w.(http.Flusher).Flush()
+			}
+		}, answered: true, denialsAreWrong: true},
+		"large": {serve: func(w http.ResponseWriter) {
+			_, _ = io.WriteString(w, answer+strings.Repeat("x", 1<<20))
+		}, answered: true, denialsAreWrong: true},
+		"then closed": {serve: func(w http.ResponseWriter) {
+			w.Header().Set("Connection", "close")
+			_, _ = io.WriteString(w, answer)
+		}, answered: true, denialsAreWrong: true},
+		"cut off": {serve: func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "1000")
+			_, _ = io.WriteString(w, answer)
+		}, othersFail: true},
+		"refused": {serve: func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }, othersFail: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				c.serve(w)
+			}))
+			defer s.Close()
+			target := loader.Target{Addr: strings.TrimPrefix(s.URL, "http://"), Path: "/", Workload: workload.Find("A")}
+			r, err := loader.Run(t.Context(), target, loader.Load{Seed: 1, Connections: 4, Duration: 500 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Answered+r.Failed == 0 || (r.Answered > 0) != c.answered || errors.Is(r.Failure, loader.ErrWrong) != c.denialsAreWrong || c.othersFail && r.Failed == 0 {
+				t.Errorf("answered %d, failed %d: %v", r.Answered, r.Failed, r.Failure)
+			}
+		})
+	}
+}
+
+// Who never answers does not hold the load up for ever.
+func TestNoAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }() // its backlog takes connections, and what they send
+	target := loader.Target{Addr: l.Addr().String(), Path: "/", Workload: workload.Find("A")}
+	r, err := loader.Run(t.Context(), target, loader.Load{Seed: 1, Connections: 3, Duration: 50 * time.Millisecond, Grace: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Answered != 0 || r.Failed != 3 || r.Failure == nil {
+		t.Errorf("answered %d, failed %d: %v", r.Answered, r.Failed, r.Failure)
+	}
+}
+
 // A server that takes a known time is never measured faster than that.
 func TestLatencyIsAtLeastTheServers(t *testing.T) {
 	const delay = 5 * time.Millisecond
