@@ -1,8 +1,12 @@
 package admin_test
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -114,5 +118,34 @@ func TestErrorsNameWhatIsInside(t *testing.T) {
 	e = p.refused(p.call("POST", "/v1/zones/"+zone+"/policies", root, []byte(`{"name":["n"],"content":"x"}`)), 400, "invalid_body")
 	if !strings.Contains(e.Description, "/name must be a string, not an array") {
 		t.Errorf("said %q", e.Description)
+	}
+}
+
+// Who sends far more than is taken, and reads only then, is told so and not only
+// that the connection broke.
+func TestTooLongIsTold(t *testing.T) {
+	p := newPlane(t, nil)
+	zone := p.zone("one")
+	addr := strings.TrimPrefix(p.url, "http://")
+	for _, length := range []int{9 << 20, 60 << 20} {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if _, err := fmt.Fprintf(conn, "POST /v1/zones/%s/policies HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", zone, addr, root, length); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write(bytes.Repeat([]byte(" "), length)); err != nil {
+			t.Fatalf("sending %d bytes: %v", length, err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("after %d bytes: %v", length, err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge || !bytes.Contains(body, []byte("payload_too_large")) {
+			t.Errorf("after %d bytes: %d %s, %v", length, resp.StatusCode, body, err)
+		}
 	}
 }

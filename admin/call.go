@@ -20,8 +20,13 @@ import (
 	"github.com/caracalai/caracald/bundle"
 )
 
-// maxBody is the most bytes of a JSON body.
-const maxBody = 8 << 20
+const (
+	// maxBody is the most bytes of a JSON body.
+	maxBody = 8 << 20
+	// drainedBody is the most bytes of a body that is too long that are still taken
+	// in, and left.
+	drainedBody = 64 << 20
+)
 
 // call is one authenticated request on its way through the API.
 type call struct {
@@ -97,6 +102,8 @@ func readBody(r *http.Request, most int64) ([]byte, error) {
 		return nil, refuse(http.StatusBadRequest, "invalid_body", "the body could not be read: %v", err)
 	}
 	if int64(len(body)) > most {
+		// Who still sends when the connection is closed may never see the answer.
+		_, _ = io.CopyN(io.Discard, r.Body, drainedBody)
 		return nil, refuse(http.StatusRequestEntityTooLarge, "payload_too_large", "the body is longer than %d bytes", most)
 	}
 	return body, nil

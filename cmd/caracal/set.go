@@ -374,15 +374,19 @@ func (a *app) setActivate(use, about, example string, least int) *cobra.Command 
 // waitLoaded shows how many daemons have loaded a version until as many have as
 // the zone wants, and which have not where that does not come.
 func (a *app) waitLoaded(ctx context.Context, c *client.Client, zone, set string, done api.Activated, most time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, most)
+	waiting, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	bar := a.progress(-1, "waiting for the daemons")
 	var last api.ActivationStatus
-	_, err := c.WaitLoaded(ctx, zone, set, done.VersionID, done.OutboxID, func(st api.ActivationStatus) {
+	_, err := c.WaitLoaded(waiting, zone, set, done.VersionID, done.OutboxID, func(st api.ActivationStatus) {
 		last = st
 		bar.ChangeMax(max(1, st.Rollout.Wanted))
 		_ = bar.Set(min(st.Rollout.Loaded, max(1, st.Rollout.Wanted))) // only a picture
 	})
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil { // that it was interrupted, or failed, is told as that
+		r := last.Rollout
+		err = fmt.Errorf("after %v it is loaded by %d of %d reachable daemons, and wanted on %d", most, r.Loaded, r.Reachable, r.Wanted)
+	}
 	err = errors.Join(err, bar.Finish())
 	if err != nil && !a.json {
 		err = errors.Join(err, a.printRollout(last.Rollout))
