@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"sync"
 	"syscall"
@@ -51,7 +52,7 @@ func saturateThread(ctx context.Context, callers []*caller, end time.Time, grace
 	waiting := 0
 	for i := range asking {
 		a := &asking[i]
-		*a = asker{caller: callers[i], poll: poll, number: int32(i), grace: grace, fd: -1}
+		*a = asker{caller: callers[i], poll: poll, number: int32(i), grace: grace}
 		defer a.hangUp()
 		if a.next(ctx, end) {
 			waiting++
@@ -87,7 +88,8 @@ type asker struct {
 	number int32 // among those of its thread
 	grace  time.Duration
 
-	fd      int // -1 where there is no connection
+	file    *os.File // nil where there is no connection
+	fd      int      // of file
 	waits   bool
 	since   time.Time
 	allowed int    // inputs of the request
@@ -113,7 +115,7 @@ func (a *asker) next(ctx context.Context, end time.Time) bool {
 }
 
 func (a *asker) send(ctx context.Context) error {
-	if a.fd < 0 {
+	if a.file == nil {
 		if err := a.call(ctx); err != nil {
 			return err
 		}
@@ -142,24 +144,17 @@ func (a *asker) call(ctx context.Context) error {
 		}
 	}
 	defer a.close() // its duplicate is the connection
-	sc, ok := a.conn.(syscall.Conn)
+	duplicated, ok := a.conn.(interface{ File() (*os.File, error) })
 	if !ok {
 		return fmt.Errorf("a connection without a descriptor: %T", a.conn)
 	}
-	raw, err := sc.SyscallConn()
+	file, err := duplicated.File()
 	if err != nil {
 		return err
 	}
-	var failed error
-	if err := raw.Control(func(fd uintptr) { a.fd, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
-		return err
-	}
-	if failed != nil {
-		return fmt.Errorf("duplicating a descriptor: %w", failed)
-	}
+	a.file, a.fd = file, int(file.Fd()) // which makes it block
 	longest := unix.NsecToTimeval(a.grace.Nanoseconds())
 	return errors.Join(
-		unix.SetNonblock(a.fd, false),
 		unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &longest),
 		unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &longest),
 		unix.EpollCtl(a.poll, unix.EPOLL_CTL_ADD, a.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: a.number}),
@@ -167,9 +162,9 @@ func (a *asker) call(ctx context.Context) error {
 }
 
 func (a *asker) hangUp() {
-	if a.fd >= 0 {
-		_ = unix.Close(a.fd)
-		a.fd = -1
+	if a.file != nil {
+		_ = a.file.Close()
+		a.file = nil
 	}
 }
 

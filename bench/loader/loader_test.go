@@ -61,27 +61,27 @@ func TestClosedLoop(t *testing.T) {
 func TestClosedLoopOverAnyAnswer(t *testing.T) {
 	const answer = `{"decision":"allow","why":"` // and more
 	for name, c := range map[string]struct {
-		serve                                 func(w http.ResponseWriter)
-		answered, denialsAreWrong, othersFail bool
+		serve    func(w http.ResponseWriter)
+		answered bool // rightly, where they allow
 	}{
 		"in parts": {serve: func(w http.ResponseWriter) {
 			for range 3 {
 				_, _ = io.WriteString(w, answer)
 				w.(http.Flusher).Flush()
 			}
-		}, answered: true, denialsAreWrong: true},
+		}, answered: true},
 		"large": {serve: func(w http.ResponseWriter) {
-			_, _ = io.WriteString(w, answer+strings.Repeat("x", 1<<20))
-		}, answered: true, denialsAreWrong: true},
+			_, _ = io.WriteString(w, answer+strings.Repeat("x", 64<<10))
+		}, answered: true},
 		"then closed": {serve: func(w http.ResponseWriter) {
 			w.Header().Set("Connection", "close")
 			_, _ = io.WriteString(w, answer)
-		}, answered: true, denialsAreWrong: true},
+		}, answered: true},
 		"cut off": {serve: func(w http.ResponseWriter) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = io.WriteString(w, answer)
-		}, othersFail: true},
-		"refused": {serve: func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }, othersFail: true},
+		}},
+		"refused": {serve: func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -94,7 +94,9 @@ func TestClosedLoopOverAnyAnswer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Answered+r.Failed == 0 || (r.Answered > 0) != c.answered || errors.Is(r.Failure, loader.ErrWrong) != c.denialsAreWrong || c.othersFail && r.Failed == 0 {
+			// Denials, of which there are few, were answered wrongly; how many there are goes
+			// with how quick the machine is.
+			if r.Answered+r.Failed == 0 || (r.Answered > 0) != c.answered || r.Failed > 0 && errors.Is(r.Failure, loader.ErrWrong) != c.answered || (r.Failed > 0) != (r.Failure != nil) {
 				t.Errorf("answered %d, failed %d: %v", r.Answered, r.Failed, r.Failure)
 			}
 		})
