@@ -74,11 +74,6 @@ func (c *caller) close() {
 	}
 }
 
-// ask makes one request that was due at a time.
-func (c *caller) ask(due time.Time) {
-	c.count(due, c.exchange())
-}
-
 // count counts an answer to a request that was due at a time.
 func (c *caller) count(due time.Time, err error) {
 	// A histogram that cannot hold a value holds the largest it can.

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -46,8 +45,8 @@ type Load struct {
 	// Rate is the number of requests that are due each second; 0 is as many as
 	// are answered.
 	Rate float64
-	// Grace is how long, after the duration of a load without a rate, answers are
-	// waited for; 0 is 10 s. Those that do not come are failures.
+	// Grace is how long answers are waited for when all is asked; 0 is 10 s. Those
+	// that do not come are failures.
 	Grace time.Duration
 }
 
@@ -86,12 +85,13 @@ func Run(ctx context.Context, t Target, l Load) (*Result, error) {
 		callers[i] = c
 	}
 	start := time.Now()
+	l.Grace = cmp.Or(l.Grace, grace)
+	ask := pace
 	if l.Rate == 0 {
-		if err := saturate(ctx, callers, start.Add(l.Duration), cmp.Or(l.Grace, grace)); err != nil {
-			return nil, err
-		}
-	} else {
-		pace(ctx, callers, start, l)
+		ask = saturate
+	}
+	if err := ask(ctx, callers, start, l); err != nil {
+		return nil, err
 	}
 	r := &Result{Elapsed: time.Since(start), Latency: histogram()}
 	for _, c := range callers {
@@ -106,32 +106,26 @@ func Run(ctx context.Context, t Target, l Load) (*Result, error) {
 	return r, ctx.Err()
 }
 
-// pace asks at a rate: whoever of the callers is free takes the next request
-// that is due. Where none is, requests wait, and count from when they were due.
-func pace(ctx context.Context, callers []*caller, start time.Time, l Load) {
-	due := make(chan time.Time, len(callers))
-	var all sync.WaitGroup
-	for _, c := range callers {
-		all.Go(func() {
-			for when := range due {
-				if late := time.Since(when); late > lateness*l.Duration {
-					c.fail(fmt.Errorf("the server is %v behind the rate", late))
-					continue
-				}
-				c.ask(when)
-			}
-		})
+// schedule tells when the requests of a load with a rate are due.
+type schedule struct {
+	start time.Time
+	load  Load
+}
+
+// requests is how many there are.
+func (s schedule) requests() int64 { return int64(s.load.Rate * s.load.Duration.Seconds()) }
+
+// due is when the nth is.
+func (s schedule) due(n int64) time.Time {
+	return s.start.Add(time.Duration(float64(n) / s.load.Rate * float64(time.Second)))
+}
+
+// givenUp tells of a request that is not made any more, because the server is too far behind.
+func (s schedule) givenUp(n int64, now time.Time) error {
+	if late := now.Sub(s.due(n)); late > lateness*s.load.Duration {
+		return fmt.Errorf("the server is %v behind the rate", late)
 	}
-	for n := range int64(l.Rate * l.Duration.Seconds()) {
-		when := start.Add(time.Duration(float64(n) / l.Rate * float64(time.Second)))
-		sleep(time.Until(when))
-		if ctx.Err() != nil {
-			break
-		}
-		due <- when
-	}
-	close(due)
-	all.Wait()
+	return nil
 }
 
 // Check asks n requests one after another and fails unless every one is
