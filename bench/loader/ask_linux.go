@@ -114,21 +114,22 @@ func (t *thread) saturate(ctx context.Context, end time.Time) error {
 
 // pace asks when it is due.
 func (t *thread) pace(ctx context.Context, s schedule) error {
-	free := make([]*asker, 0, len(t.asking))
+	free := make(chan *asker, len(t.asking)) // by turns, so that all connections are used
 	for i := range t.asking {
-		free = append(free, &t.asking[i])
+		free <- &t.asking[i]
 	}
 	total := s.requests()
 	end := s.due(total)
 	for n := int64(0); (n < total || t.waiting > 0) && ctx.Err() == nil; {
 		now := time.Now()
 		for ; n < total && len(free) > 0 && !s.due(n).After(now); n++ {
-			a := free[len(free)-1]
+			a := <-free
 			if err := s.givenUp(n, now); err != nil {
 				a.fail(err)
 			} else if t.ask(ctx, a, s.due(n)) {
-				free = free[:len(free)-1]
+				continue
 			}
+			free <- a
 		}
 		most := patience
 		if n < total && len(free) > 0 {
@@ -140,7 +141,7 @@ func (t *thread) pace(ctx context.Context, s schedule) error {
 		}
 		for _, e := range t.events[:got] {
 			if a := &t.asking[e.Fd]; t.answered(a) {
-				free = append(free, a)
+				free <- a
 			}
 		}
 		if got == 0 && len(free) < len(t.asking) && now.Sub(end) > lateness*s.load.Duration && t.overdue(end) {
