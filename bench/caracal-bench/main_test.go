@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -80,5 +83,36 @@ func TestUsage(t *testing.T) {
 		if err := cmd.ExecuteContext(t.Context()); !errors.Is(err, errUsage) {
 			t.Errorf("%v: %v", args, err)
 		}
+	}
+}
+
+// A run that is interrupted says what it has, and leaves the files of an earlier one.
+func TestInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	var args []string
+	for flag, content := range map[string]string{"markdown": "# Results\n", "samples": "samples\n", "table": "<!-- measured -->\nall of it\n<!-- /measured -->\n"} {
+		file := filepath.Join(dir, flag)
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if got, err := os.ReadFile(file); err != nil || string(got) != content {
+				t.Errorf("%s has %q, %v", flag, got, err)
+			}
+		}()
+		args = append(args, "--"+flag, file)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	cmd := newCommand()
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetErr(io.Discard)
+	cmd.SetArgs(append(args, "--quick", "--svg", filepath.Join(dir, "svg")))
+	if err := cmd.ExecuteContext(ctx); !errors.Is(err, context.Canceled) || out.Len() == 0 {
+		t.Errorf("ended with %v, having said %q", err, out.String())
+	}
+	if _, err := os.Stat(filepath.Join(dir, "svg")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("drew plots: %v", err)
 	}
 }

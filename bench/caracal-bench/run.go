@@ -94,7 +94,12 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 			failures = append(failures, err)
 		}
 	}
-	return errors.Join(errors.Join(failures...), ctx.Err(), b.write(out))
+	b.report.Seconds = time.Since(b.report.Started).Seconds()
+	failures = append(failures, ctx.Err())
+	if ctx.Err() == nil { // one that was interrupted must not replace the files of a whole one
+		failures = append(failures, b.files())
+	}
+	return errors.Join(append(failures, b.write(out))...)
 }
 
 // quickLimit is what the parts of a quick run may take together, which leaves
@@ -140,10 +145,9 @@ func (b *bench) part(ctx context.Context, p part) error {
 	return err
 }
 
-// write writes the report wherever it was asked for.
-func (b *bench) write(out io.Writer) error {
+// files writes the report into the files that were asked for.
+func (b *bench) files() error {
 	r, o := b.report, b.options
-	r.Seconds = time.Since(r.Started).Seconds()
 	if o.svg != "" {
 		if err := r.WritePlots(o.svg); err != nil {
 			return err
@@ -164,12 +168,17 @@ func (b *bench) write(out io.Writer) error {
 			return err
 		}
 	}
-	if o.json {
+	return nil
+}
+
+// write writes the report to out.
+func (b *bench) write(out io.Writer) error {
+	if b.json {
 		e := json.NewEncoder(out)
 		e.SetIndent("", "  ")
-		return e.Encode(r)
+		return e.Encode(b.report)
 	}
-	return r.WriteText(out)
+	return b.report.WriteText(out)
 }
 
 // pick is quick in a quick run and full otherwise.
