@@ -241,9 +241,10 @@ func (s *Spool) step(timer *time.Timer) (wait time.Duration, done bool) {
 }
 
 // gather holds a group open until as many callers have come as were in the
-// group before, or GroupDelay has passed. Those callers were all answered by
-// one fsync and tend to come back together; without waiting they would split
-// into two halves that take turns, each waiting for two fsyncs.
+// group before, GroupDelay has passed, or nobody came for as long as an fsync
+// takes. Callers that were all answered by one fsync tend to come back together;
+// without waiting they would split into two halves that take turns, each waiting
+// for two fsyncs. Those who come independently of each other would wait in vain.
 func (s *Spool) gather(timer *time.Timer) {
 	if s.durability == SyncNone {
 		s.yield()
@@ -252,10 +253,16 @@ func (s *Spool) gather(timer *time.Timer) {
 	if s.durability != SyncGroup || s.groupDelay < 0 || s.lastGroup < 2 {
 		return
 	}
-	timer.Reset(s.groupDelay)
+	end := time.Now().Add(s.groupDelay)
+	quiet := max(s.syncTakes, leastQuiet)
+	timer.Reset(min(quiet, s.groupDelay))
+	s.mu.Lock()
+	before := len(s.queue)
+	s.mu.Unlock()
 	for {
 		s.mu.Lock()
-		if len(s.queue) >= s.lastGroup || s.closing {
+		came := len(s.queue)
+		if came >= s.lastGroup || s.closing {
 			s.want = 0
 			s.mu.Unlock()
 			return
@@ -264,14 +271,23 @@ func (s *Spool) gather(timer *time.Timer) {
 		s.mu.Unlock()
 		select {
 		case <-s.wake:
+			continue
 		case <-timer.C:
+		}
+		left := time.Until(end)
+		if came == before || left <= 0 {
 			s.mu.Lock()
 			s.want = 0
 			s.mu.Unlock()
 			return
 		}
+		before = came
+		timer.Reset(min(quiet, left))
 	}
 }
+
+// leastQuiet is the shortest silence that ends a group, where disks need less.
+const leastQuiet = 100 * time.Microsecond
 
 // yield lets those go first who are about to append: a write for each record
 // costs more than all else about it. Nobody waits for it where there is nothing
@@ -365,9 +381,11 @@ func (s *Spool) write(group []*pending, gaps [][]byte) error {
 		return fmt.Errorf("writing: %w", err)
 	}
 	if s.durability != SyncNone {
+		began := time.Now()
 		if err := s.active.Sync(); err != nil {
 			return fmt.Errorf("making records durable: %w", err)
 		}
+		s.syncTakes += (time.Since(began) - s.syncTakes) / 8
 	}
 	s.askForSpare(last.size + int64(len(frame)))
 	s.mu.Lock()

@@ -361,3 +361,40 @@ func TestAnyFaults(t *testing.T) {
 		}
 	})
 }
+
+// Who comes alone after a group does not wait for all that were in it, however long
+// groups may be held open.
+func TestAloneAfterAGroup(t *testing.T) {
+	hold, held := make(chan struct{}), make(chan struct{})
+	var armed atomic.Bool
+	var once sync.Once
+	faults := &audit.Faults{Sync: func(name string) error {
+		if armed.Load() && strings.HasSuffix(name, ".seg") {
+			once.Do(func() { close(held); <-hold })
+		}
+		return nil
+	}}
+	s := openSpool(t, audit.WithFaults(audit.SpoolOptions{Dir: t.TempDir(), GroupDelay: time.Hour}, faults, quickRetry))
+	armed.Store(true)
+	appending := []audit.Appending{s.Start(testRecord(1))}
+	<-held
+	for i := range 3 { // which come together while the first is synced
+		appending = append(appending, s.Start(testRecord(2+i)))
+	}
+	close(hold)
+	for _, a := range appending {
+		if err := a.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appended := make(chan error)
+	go func() { appended <- s.Append(testRecord(5)) }()
+	select {
+	case err := <-appended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("waits for others")
+	}
+}

@@ -60,8 +60,8 @@ type SpoolOptions struct {
 	SegmentBytes int64
 	Durability   Durability
 	// GroupDelay is the longest that SyncGroup holds a group open for the
-	// callers of the group before it to join; DefaultGroupDelay when zero, not
-	// at all when negative. A lone caller does not wait.
+	// callers of the group before it to join, as long as they keep coming;
+	// DefaultGroupDelay when zero, not at all when negative. A lone caller does not wait.
 	GroupDelay time.Duration
 	// PackDelay is how long a full segment waits to be delivered before it is
 	// compressed; DefaultPackDelay when zero, for ever when negative.
@@ -148,6 +148,7 @@ type Spool struct {
 	spare      []*pending
 	spareAsked bool // for the segment after the active one
 	lastGroup  int
+	syncTakes  time.Duration // on average of late
 	backoff    time.Duration
 
 	// packing is the room of who packs segments.
