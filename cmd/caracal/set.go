@@ -383,7 +383,7 @@ func (a *app) waitLoaded(ctx context.Context, c *client.Client, zone, set string
 		bar.ChangeMax(max(1, st.Rollout.Wanted))
 		_ = bar.Set(min(st.Rollout.Loaded, max(1, st.Rollout.Wanted))) // only a picture
 	})
-	if err != nil && waiting.Err() != nil && ctx.Err() == nil { // that it was interrupted, or failed, is told as that
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil { // that it was interrupted, or failed, is told as that
 		r := last.Rollout
 		err = fmt.Errorf("after %v it is loaded by %d of %d reachable daemons, and wanted on %d", most, r.Loaded, r.Reachable, r.Wanted)
 	}
