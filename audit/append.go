@@ -241,10 +241,10 @@ func (s *Spool) step(timer *time.Timer) (wait time.Duration, done bool) {
 }
 
 // gather holds a group open until as many callers have come as were in the
-// group before, GroupDelay has passed, or nobody came for as long as an fsync
-// takes. Callers that were all answered by one fsync tend to come back together;
-// without waiting they would split into two halves that take turns, each waiting
-// for two fsyncs. Those who come independently of each other would wait in vain.
+// group before, or for as long as an fsync takes, and no longer than GroupDelay.
+// Callers that were all answered by one fsync tend to come back together; without
+// waiting they would split into two halves that take turns, each waiting for two
+// fsyncs. Those who come independently of each other gain nothing by a longer wait.
 func (s *Spool) gather(timer *time.Timer) {
 	if s.durability == SyncNone {
 		s.yield()
@@ -253,41 +253,28 @@ func (s *Spool) gather(timer *time.Timer) {
 	if s.durability != SyncGroup || s.groupDelay < 0 || s.lastGroup < 2 {
 		return
 	}
-	end := time.Now().Add(s.groupDelay)
-	quiet := max(s.syncTakes, leastQuiet)
-	timer.Reset(min(quiet, s.groupDelay))
-	s.mu.Lock()
-	before := len(s.queue)
-	s.mu.Unlock()
-	for {
-		s.mu.Lock()
-		came := len(s.queue)
-		if came >= s.lastGroup || s.closing {
-			s.want = 0
-			s.mu.Unlock()
-			return
-		}
-		s.want = s.lastGroup
-		s.mu.Unlock()
+	defer s.expect(0)
+	timer.Reset(min(max(s.syncTakes, leastWait), s.groupDelay))
+	for !s.expect(s.lastGroup) {
 		select {
 		case <-s.wake:
-			continue
 		case <-timer.C:
-		}
-		left := time.Until(end)
-		if came == before || left <= 0 {
-			s.mu.Lock()
-			s.want = 0
-			s.mu.Unlock()
 			return
 		}
-		before = came
-		timer.Reset(min(quiet, left))
 	}
 }
 
-// leastQuiet is the shortest silence that ends a group, where disks need less.
-const leastQuiet = 100 * time.Microsecond
+// expect has the committer woken when so many records wait, and tells whether as
+// many do, or nobody is to be waited for.
+func (s *Spool) expect(records int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want = records
+	return len(s.queue) >= records || s.closing
+}
+
+// leastWait is how long a group is held open where disks need less.
+const leastWait = 100 * time.Microsecond
 
 // yield lets those go first who are about to append: a write for each record
 // costs more than all else about it. Nobody waits for it where there is nothing

@@ -60,8 +60,9 @@ type SpoolOptions struct {
 	SegmentBytes int64
 	Durability   Durability
 	// GroupDelay is the longest that SyncGroup holds a group open for the
-	// callers of the group before it to join, as long as they keep coming;
-	// DefaultGroupDelay when zero, not at all when negative. A lone caller does not wait.
+	// callers of the group before it to join, where an fsync takes longer than
+	// that; DefaultGroupDelay when zero, not at all when negative. A lone caller
+	// does not wait.
 	GroupDelay time.Duration
 	// PackDelay is how long a full segment waits to be delivered before it is
 	// compressed; DefaultPackDelay when zero, for ever when negative.
