@@ -357,13 +357,26 @@ func TestKeyboard(t *testing.T) {
 	p.activate("agents", reads)
 	b := newTab(t, p.api)
 	b.signIn(p.link())
+	// The policies come last, and stand first all the same.
+	js[bool](b, `(() => {
+		const fetch = window.fetch, policies = new Promise((release) => { window.release = release; });
+		window.fetch = async (...request) => {
+			if (new URL(request[0].url ?? request[0], location.href).pathname.endsWith("/policies")) await policies;
+			return fetch(...request);
+		};
+		return true;
+	})()`)
 	b.press("k", chromedp.ModifierCtrl)
 	b.find("combobox", "Page, policy, policy set or request id")
 	b.write("agents policy")
+	b.sees("Looking…")
+	b.press(kb.Enter)
+	js[bool](b, `window.release(), true`)
 	b.sees("policy set")
 	b.press(kb.Enter)
 	b.sees("Content, version 1")
 	b.press("k", chromedp.ModifierCtrl)
+	b.find("combobox", "Page, policy, policy set or request id")
 	b.write("fleet")
 	b.press(kb.Enter)
 	b.at("/fleet")

@@ -1,4 +1,4 @@
-import{A as e,C as t,D as n,E as r,I as i,L as a,O as o,l as s,m as c,nt as l,v as u,w as d}from"./index-N_Zpneqa.js";import{a as f,n as p,t as m}from"./jsx-runtime-Wy9s6hX0.js";import{t as h}from"./rego-editor-DvZ-2fIs.js";var g=f(p(),1),_=m(),v=`package caracal.authz
+import{A as e,C as t,D as n,E as r,I as i,L as a,O as o,l as s,m as c,nt as l,v as u,w as d}from"./index-Ds8hMWvC.js";import{a as f,n as p,t as m}from"./jsx-runtime-Wy9s6hX0.js";import{t as h}from"./rego-editor-BUiFx-53.js";var g=f(p(),1),_=m(),v=`package caracal.authz
 
 import rego.v1
 

@@ -1,5 +1,5 @@
 const __vite__mapDeps=(i,m=__vite__mapDeps,d=(m.f||(m.f=["assets/diff-DqKPgDEc.js","assets/styles-DY6XJCqL.js","assets/jsx-runtime-Wy9s6hX0.js"])))=>i.map(i=>d[i]);
-import{A as e,C as t,D as n,E as r,F as i,I as a,L as o,O as s,S as c,T as l,_ as u,d,f,j as p,k as m,l as h,m as g,nt as _,p as v,t as y,w as b,x,y as S}from"./index-N_Zpneqa.js";import{a as C,n as w,t as T}from"./jsx-runtime-Wy9s6hX0.js";import{t as E}from"./rego-editor-DvZ-2fIs.js";import{t as D}from"./editor-Dhs9BOoY.js";var O=C(w(),1),k=T(),A=`package caracal.authz_test
+import{A as e,C as t,D as n,E as r,F as i,I as a,L as o,O as s,S as c,T as l,_ as u,d,f,j as p,k as m,l as h,m as g,nt as _,p as v,t as y,w as b,x,y as S}from"./index-Ds8hMWvC.js";import{a as C,n as w,t as T}from"./jsx-runtime-Wy9s6hX0.js";import{t as E}from"./rego-editor-BUiFx-53.js";import{t as D}from"./editor-Dhs9BOoY.js";var O=C(w(),1),k=T(),A=`package caracal.authz_test
 
 import data.caracal.authz
 
