@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"github.com/caracalai/caracald/internal/sharing"
@@ -12,12 +13,15 @@ import (
 
 // Library compiles sets, and compiles what several of them have alike only once:
 // zones that have the same policies share what was made of them, and those that differ
-// in some rules what was made of the others, for as long as one of them has it. It is for those who serve many sets: they do not keep what their
-// policies say, and cannot be traced. It is safe for concurrent use; the zero Library
-// is empty.
+// in some rules what was made of the others, for as long as one of them has it. It is
+// for those who serve many sets: they do not keep what their policies say, and cannot
+// be traced. It is safe for concurrent use; the zero Library is empty.
 type Library struct {
 	shared    sharing.Map[[sha256.Size]byte, compiledSet]
 	functions engine.Functions
+	// What rules read, and where results come from, tells little of what they say.
+	inputs  sharing.Map[[sha256.Size]byte, inputReads]
+	origins sharing.Map[[sha256.Size]byte, provenance]
 }
 
 // Compile is the function Compile.
@@ -25,13 +29,35 @@ func (l *Library) Compile(ctx context.Context, mods []Module) (*Set, error) {
 	key := contentKey(mods)
 	c := l.shared.Get(key)
 	if c == nil {
-		own, err := compileModules(ctx, mods, true, &l.functions)
+		own, err := compileModules(ctx, mods, true, l)
 		if err != nil {
 			return nil, err
 		}
 		c = l.shared.Share(key, own)
 	}
 	return newSet(c, withoutContent(mods)), nil
+}
+
+// compiling gives what the compiled engine shares; a nil Library shares nothing.
+func (l *Library) compiling() *engine.Functions {
+	if l == nil {
+		return nil
+	}
+	return &l.functions
+}
+
+func (l *Library) reads(r *inputReads) *inputReads {
+	if l == nil {
+		return r
+	}
+	return l.inputs.Share(sha256.Sum256(fmt.Appendf(nil, "%q", *r)), r)
+}
+
+func (l *Library) provenance(p *provenance) *provenance {
+	if l == nil {
+		return p
+	}
+	return l.origins.Share(sha256.Sum256(fmt.Appendf(nil, "%v", *p)), p)
 }
 
 func withoutContent(mods []Module) []Module {

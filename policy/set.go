@@ -80,7 +80,7 @@ func compileSet(ctx context.Context, mods []Module, ahead bool) (*Set, error) {
 	return newSet(c, mods), nil
 }
 
-func compileModules(ctx context.Context, mods []Module, ahead bool, shared *engine.Functions) (*compiledSet, error) {
+func compileModules(ctx context.Context, mods []Module, ahead bool, library *Library) (*compiledSet, error) {
 	if len(mods) > MaxPolicies {
 		return nil, &InvalidError{Errors: []ContentError{{
 			Message:  fmt.Sprintf("a set has at most %d policies, not %d", MaxPolicies, len(mods)),
@@ -126,12 +126,13 @@ func compileModules(ctx context.Context, mods []Module, ahead bool, shared *engi
 	var notCompiled error
 	if ahead {
 		var compiled *compiledEngine
-		if compiled, notCompiled = newCompiled(ctx, p, interpreter.rules, shared); notCompiled == nil {
+		if compiled, notCompiled = newCompiled(ctx, p, interpreter.rules, library.compiling()); notCompiled == nil {
 			e = compiled
 		}
 	}
 	c := &compiledSet{
-		evaluator: e, inputs: findInputReads(docs), origins: newProvenance(rules), track: p.track, notCompiled: notCompiled,
+		evaluator: e, track: p.track, notCompiled: notCompiled,
+		inputs: library.reads(findInputReads(docs)), origins: library.provenance(newProvenance(rules)),
 		warnings: setWarnings(ctx, rules, e),
 	}
 	if compiled, ok := e.(*compiledEngine); ok {
