@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"runtime"
@@ -97,6 +98,81 @@ func TestEvaluatorsAgreeOnSharedFunctions(t *testing.T) {
 			agree(t, shared, interpreted, inputs)
 		}
 		for _, p := range all { // what came later changed nothing
+			agree(t, p.shared, p.interpreted, inputs)
+		}
+	})
+}
+
+// Zones whose policies come from one template, and differ in what its lists have, decide
+// as each does by itself.
+func TestEvaluatorsAgreeOnATemplate(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var inputs []string
+		for range 4 {
+			inputs = append(inputs, drawInput(t))
+		}
+		list := func(what string) string {
+			text, err := json.Marshal(wordsG.Draw(t, what))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(text)
+		}
+		var l policy.Library
+		type pair struct{ shared, interpreted *policy.Set }
+		var all []pair
+		for range 3 {
+			mods := []policy.Module{module("template", `package caracal.authz
+
+names := {name | some name in `+list("names")+`}
+
+granted contains name if some name in `+list("granted")+`
+
+granted contains name if some name in `+list("also granted")+`
+
+teams := {"a": `+list("team a")+`, "b": {"read": `+list("team b")+`}, "role:x": {"write": 1}}
+
+found contains "in" if input.principal.id in names
+
+found contains "not in" if not input.principal.id in names
+
+found contains "granted" if granted[input.action.id]
+
+found contains label if { some label in input.principal.labels; granted[label] }
+
+found contains "of all" if every scope in input.context.requested_scopes { scope in names }
+
+found contains team if { team := teams[input.principal.id][input.action.id] }
+
+found contains ["copied", name] if { these := names; name := these[input.resource.id] }
+
+known if "read" in names
+
+found contains "known" if known
+
+found contains count(joined) if input.principal.id != "b"
+
+joined := names | granted
+
+found contains ["key", k] if { some k, _ in teams; k == input.principal.id }
+
+result := {"decision": "deny", "evaluation_status": "complete", "determining_policies": [], "diagnostics": [{"found": found}]}
+`), module("other", "package caracal.authz\n\ngranted contains \"write\" if \"a\" in names\n")}
+			interpreted, err := policy.CompileInterpreted(t.Context(), mods)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shared, err := l.Compile(t.Context(), mods)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := shared.Interpreted(); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, pair{shared, interpreted})
+			agree(t, shared, interpreted, inputs)
+		}
+		for _, p := range all {
 			agree(t, p.shared, p.interpreted, inputs)
 		}
 	})
@@ -218,6 +294,14 @@ result := {"decision": "deny", "evaluation_status": "complete", "determining_pol
 		"where two values of a key meet": {
 			{rules(`pairs[k] := input.action.id if some k in ["a"]`, `pairs[k] := input.principal.id if some k in ["a"]`, `given := pairs.a`, result)},
 			{rules(``, `pairs[k] := input.action.id if some k in ["a"]`, `pairs[k] := input.principal.id if some k in ["a"]`, `given := pairs.a`, result)},
+		},
+		"what is made of a set": {
+			{rules(`names := {"a"}`, `known := "a" in names`, `given := [input.action.id, known]`, result)},
+			{rules(`names := {"b"}`, `known := "a" in names`, `given := [input.action.id, known]`, result)},
+		},
+		"rules that held for a set that is searched": {
+			{rules(`given if input.principal.id in names`, `names contains input.principal.id if false`, result), rules(`names contains "p-00042" if 1 == 1`)},
+			{rules(`given if input.principal.id in names`, `names contains input.principal.id if false`, result), rules(`names contains "p-00043" if 1 == 1`)},
 		},
 		"sets that are made in an evaluation": {
 			{rules(`names := {"a", "b"}`, `given := [n | some n in names; n != input.action.id]`, result)},

@@ -7,7 +7,7 @@ import (
 // call compiles the call of a function of the plan or of a built-in.
 func (s *scope) call(x *ir.CallStmt) {
 	if _, ok := s.sources[x.Func]; ok {
-		s.callFunction(x, s.function(x.Func))
+		s.callFunction(x, s.compiler.function(x.Func))
 		return
 	}
 	if s.opts.Held != "" && x.Func == s.opts.Held {
@@ -107,6 +107,13 @@ func (s *scope) callConstant(x *ir.CallStmt, f *function, byKey bool) {
 	}
 	if value.k == undefined {
 		s.emit(func(*machine) signal { return leave })
+		return
+	}
+	if s.unseen(x.Result, f) {
+		s.emit(func(m *machine) signal {
+			m.frame[to] = m.functions[number].constant
+			return next
+		})
 		return
 	}
 	if !s.known(x.Result, value) {

@@ -144,8 +144,8 @@ func (c *compiler) function(name string) *function {
 	return f
 }
 
-// newFunction compiles a function.
-func (c *compiler) newFunction(source source) *function {
+// newFunction is a function that is to be compiled.
+func (c *compiler) newFunction(source source) *scope {
 	f := &function{name: source.Name, number: source.number}
 	f.memoized = len(source.Params) == 2
 	f.impure = !f.memoized
@@ -153,11 +153,16 @@ func (c *compiler) newFunction(source source) *function {
 	for _, local := range source.Params {
 		f.params = append(f.params, int(local))
 	}
-	s := c.newScope(source.Func, source.Blocks, f)
+	return c.newScope(source.Func, source.Blocks, f)
+}
+
+// function compiles the one that the scope is of.
+func (s *scope) function(source source) *function {
+	f := s.owner
 	f.body = s.body(source.Func)
 	f.locals = s.locals
-	if !f.impure && c.err == nil {
-		c.fold(f)
+	if !f.impure && s.err == nil {
+		s.fold(f)
 	}
 	return f
 }

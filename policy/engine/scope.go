@@ -3,6 +3,7 @@ package engine
 import (
 	"slices"
 
+	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/ir"
 )
 
@@ -86,6 +87,10 @@ type usage struct {
 	tested bool
 	// sources is how often it is the source of a lookup, reads how often it is read.
 	sources, reads int
+	// searched is how often it is read only to look a value up in it that is not
+	// known before evaluation; copies are the locals that it is copied to.
+	searched int
+	copies   []ir.Local
 	// mutators are the statements that add to it, and the blocks they are in.
 	mutators []ir.Stmt
 	blocks   []*ir.Block
@@ -182,6 +187,11 @@ func (s *scope) survey(b *ir.Block) {
 			}
 		}
 	}
+	searches := func(v ir.Operand) {
+		if l, ok := v.Value.(ir.Local); ok {
+			s.use(l).searched++
+		}
+	}
 	assigns := func(l ir.Local) { s.use(l).assigned++ }
 	mutates := func(l ir.Local, stmt ir.Stmt) {
 		u := s.use(l)
@@ -197,6 +207,9 @@ func (s *scope) survey(b *ir.Block) {
 			s.use(x.Source).tested = true
 		case *ir.CallStmt:
 			reads(x.Args...)
+			if name, own := s.native(x.Func); len(x.Args) == 2 && own.two != nil && name == ast.Member.Name {
+				searches(x.Args[1])
+			}
 			assigns(x.Result)
 		case *ir.CallDynamicStmt:
 			reads(x.Path...)
@@ -213,6 +226,9 @@ func (s *scope) survey(b *ir.Block) {
 			if l, ok := x.Source.Value.(ir.Local); ok {
 				s.use(l).sources++
 			}
+			if _, known := x.Key.Value.(ir.StringIndex); !known {
+				searches(x.Source)
+			}
 			assigns(x.Target)
 		case *ir.LenStmt:
 			reads(x.Source)
@@ -228,6 +244,10 @@ func (s *scope) survey(b *ir.Block) {
 			assigns(x.Target)
 		case *ir.AssignVarStmt:
 			reads(x.Source)
+			if l, ok := x.Source.Value.(ir.Local); ok {
+				u := s.use(l)
+				u.copies = append(u.copies, x.Target)
+			}
 			assigns(x.Target)
 		case *ir.AssignVarOnceStmt:
 			reads(x.Source)

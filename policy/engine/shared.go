@@ -49,12 +49,13 @@ func (c *compiler) hear(t *told) {
 // shared gives the function that is made of a source: one that another program has,
 // where it would be the same.
 func (c *compiler) shared(source source) *function {
-	if c.opts.Functions == nil || c.opts.Data != nil || c.err != nil {
-		return c.newFunction(source)
+	s := c.newFunction(source)
+	if !c.shares() || c.err != nil {
+		return s.function(source)
 	}
-	key, ok := c.keyOf(source)
-	if !ok {
-		return c.newFunction(source)
+	key, d := s.keyOf(source)
+	if !d.known {
+		return s.function(source)
 	}
 	if f := c.opts.Functions.shared.Get(key); f != nil {
 		for _, use := range f.slots {
@@ -62,31 +63,63 @@ func (c *compiler) shared(source source) *function {
 		}
 		return f
 	}
-	f := c.newFunction(source)
-	if c.err != nil || !f.impure && !f.done { // it perhaps lacked only the time
+	f := s.function(source)
+	switch {
+	case c.err != nil || !f.impure && !f.done: // it perhaps lacked only the time
+		return f
+	case !f.impure && d.unseen: // what it gives is made of what the key does not say
 		return f
 	}
 	f.slots, f.tables, f.foreign = exact(f.slots), exact(f.tables), exact(f.foreign)
 	return c.opts.Functions.shared.Share(key, f)
 }
 
-// keyOf says all that what is compiled depends on. ok is false where that is not
-// known.
-func (c *compiler) keyOf(source source) (key [sha256.Size]byte, ok bool) {
-	d := &description{c: c, known: true}
+// shares reports whether other programs may have the functions of this one.
+func (c *compiler) shares() bool { return c.opts.Functions != nil && c.opts.Data == nil }
+
+// unseen reports whether a local has the constant value of a function that is taken
+// from there in each evaluation: programs that differ in what a set or an object has
+// then share all that only searches it.
+func (s *scope) unseen(l ir.Local, f *function) bool {
+	return s.shares() && f.done && f.constant.isCollection() && s.searched(l, maxCopies)
+}
+
+// maxCopies is how many times a value is followed from one local to another.
+const maxCopies = 8
+
+// searched reports whether all that is done with a local, and with those that it is
+// copied to, is to look values up in it that are not known before evaluation.
+func (s *scope) searched(l ir.Local, copies int) bool {
+	u := s.use(l)
+	if !s.settled(l) || u.searched+len(u.copies) != u.reads || copies == 0 {
+		return false
+	}
+	for _, to := range u.copies {
+		if !s.searched(to, copies-1) {
+			return false
+		}
+	}
+	return true
+}
+
+// keyOf says all that what is compiled depends on, where that is known.
+func (s *scope) keyOf(source source) (key [sha256.Size]byte, d *description) {
+	d = &description{s: s, known: true}
 	d.number(source.number)
-	d.number(c.program.slots)
-	d.b = c.program.input.describe(d.b)
-	d.b = strconv.AppendBool(d.b, c.projected)
+	d.number(s.program.slots)
+	d.b = s.program.input.describe(d.b)
+	d.b = strconv.AppendBool(d.b, s.projected)
 	d.value(reflect.ValueOf(source.Func))
-	return sha256.Sum256(d.b), d.known
+	return sha256.Sum256(d.b), d
 }
 
 // description is written of the source of a function.
 type description struct {
-	c     *compiler
+	s     *scope
 	b     []byte
 	known bool
+	// unseen says that a constant was left out.
+	unseen bool
 }
 
 func (d *description) text(s string) { d.b = strconv.AppendQuote(d.b, s) }
@@ -94,11 +127,11 @@ func (d *description) number(n int)  { d.b = strconv.AppendInt(append(d.b, ' '),
 
 // static writes a string of the plan, of which sources have the place only.
 func (d *description) static(i int) {
-	if i < 0 || i >= len(d.c.strings) {
+	if i < 0 || i >= len(d.s.strings) {
 		d.known = false
 		return
 	}
-	d.text(d.c.strings[i].string())
+	d.text(d.s.strings[i].string())
 }
 
 var (
@@ -153,10 +186,14 @@ func (d *description) structure(v reflect.Value) {
 	if v.CanAddr() {
 		switch x := v.Addr().Interface().(type) {
 		case *ir.CallStmt:
-			if callee := d.c.compiled[x.Func]; callee != nil { // what is called was compiled before
-				d.callee(callee)
-			} else if x.Func != d.c.opts.Held {
+			if callee := d.s.compiled[x.Func]; callee != nil { // what is called was compiled before
+				d.callee(callee, d.s.unseen(x.Result, callee))
+			} else if x.Func != d.s.opts.Held {
 				d.place(&x.Location)
+			}
+		case *ir.Block:
+			if private, ok := d.s.segments[x]; ok {
+				d.s.private = private
 			}
 		case *ir.AssignVarOnceStmt:
 			d.place(&x.Location)
@@ -183,15 +220,16 @@ func (d *description) structure(v reflect.Value) {
 
 // place writes where a statement is, which errors say.
 func (d *description) place(l *ir.Location) {
-	if l.File >= 0 && l.File < len(d.c.files) {
-		d.text(d.c.files[l.File])
+	if l.File >= 0 && l.File < len(d.s.files) {
+		d.text(d.s.files[l.File])
 	}
 	d.number(l.Row)
 	d.number(l.Col)
 }
 
-// callee writes what the caller of a function has of it.
-func (d *description) callee(f *function) {
+// callee writes what the caller of a function has of it, its value where that is not
+// unseen.
+func (d *description) callee(f *function, unseen bool) {
 	d.number(f.number)
 	d.number(len(f.params))
 	d.b = fmt.Appendf(d.b, "%t %t %t %t", f.memoized, f.impure, f.partial, f.done)
@@ -201,11 +239,15 @@ func (d *description) callee(f *function) {
 	if !f.done {
 		return
 	}
-	d.constant(f.constant)
 	for _, rule := range f.held {
 		d.number(rule)
 	}
-	d.b = append(d.b, ';')
+	if unseen { // and so are the keys that rules have added
+		d.unseen = true
+		d.b = fmt.Appendf(d.b, "? %t", len(f.keyed) > 0)
+		return
+	}
+	d.constant(f.constant)
 	for _, k := range f.keyed {
 		d.number(k.owner.number)
 		d.number(k.rule)
