@@ -127,7 +127,7 @@ func (d *Daemon) load(ctx context.Context, z *zone, want *signedPointer, seen in
 	want.raw = bundle.SignedPointer{} // the state directory has it
 	swap := time.Now()
 	z.current.Store(next)
-	d.metrics.loaded(ctx, z.id, time.Since(start), time.Since(swap))
+	d.metrics.loaded(ctx, time.Since(start), time.Since(swap))
 	d.log.Info("a pointer is loaded", "zone", z.id, "sequence", p.Sequence, "version", named(p.PolicySetVersionID), "took", time.Since(start))
 	return nil
 }
@@ -227,7 +227,7 @@ func (d *Daemon) unpack(ctx context.Context, data []byte, want *signedPointer) (
 	if err != nil {
 		return nil, fmt.Errorf("compiling: %w", err)
 	}
-	d.metrics.compiled(ctx, p.ZoneID, time.Since(start))
+	d.metrics.compiled(ctx, time.Since(start))
 	if why := set.Interpreted(); why != nil {
 		d.log.Warn("OPA's evaluator evaluates a version: it is slower and gives the same answers", "zone", p.ZoneID, "version", named(p.PolicySetVersionID), "reason", why)
 	}

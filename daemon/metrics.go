@@ -174,14 +174,15 @@ func (m *metrics) refused(ctx context.Context, code string) {
 	m.refusals.Add(ctx, 1, metric.WithAttributes(attribute.String("code", code)))
 }
 
-func (m *metrics) loaded(ctx context.Context, zone string, took, swap time.Duration) {
-	of := metric.WithAttributes(attribute.String("zone", zone))
-	m.loads.Record(ctx, took.Seconds(), of)
-	m.swaps.Record(ctx, swap.Seconds(), of)
+// loaded and compiled do not say of which zone: the log and the trace of each load
+// do, and a thousand zones would make forty thousand series of it.
+func (m *metrics) loaded(ctx context.Context, took, swap time.Duration) {
+	m.loads.Record(ctx, took.Seconds())
+	m.swaps.Record(ctx, swap.Seconds())
 }
 
-func (m *metrics) compiled(ctx context.Context, zone string, took time.Duration) {
-	m.compiles.Record(ctx, took.Seconds(), metric.WithAttributes(attribute.String("zone", zone)))
+func (m *metrics) compiled(ctx context.Context, took time.Duration) {
+	m.compiles.Record(ctx, took.Seconds())
 }
 
 func (m *metrics) pointerRefused(ctx context.Context, zone string) {

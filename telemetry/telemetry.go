@@ -58,7 +58,10 @@ func Start(ctx context.Context, service, version string) (*Telemetry, error) {
 	// anybody make series without end.
 	unbounded := metric.NewView(metric.Instrument{Name: "http.server.*"},
 		metric.Stream{AttributeFilter: attribute.NewDenyKeysFilter("server.address", "server.port")})
-	meterOptions := []metric.Option{metric.WithResource(res), metric.WithReader(scrape), metric.WithView(unbounded)}
+	// All other labels take what the process itself knows: its zones, codes and
+	// sources. By default the SDK would put all but the first 2,000 series of an
+	// instrument together, and the decisions of a thousand zones have more.
+	meterOptions := []metric.Option{metric.WithResource(res), metric.WithReader(scrape), metric.WithView(unbounded), metric.WithCardinalityLimit(0)}
 	if pushes("METRICS") {
 		reader, err := autoexport.NewMetricReader(ctx)
 		if err != nil {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/caracalai/caracald/telemetry"
 )
@@ -54,6 +56,30 @@ func TestCallersMakeNoSeries(t *testing.T) {
 	observed.Metrics.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if n := strings.Count(w.Body.String(), "\nhttp_server_request_duration_seconds_count{"); n != 1 {
 		t.Errorf("calls of two hosts make %d series, not 1:\n%s", n, w.Body)
+	}
+	if err := observed.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Thousands of zones have a series each.
+func TestEveryZoneHasItsSeries(t *testing.T) {
+	observed, err := telemetry.Start(t.Context(), "probe", "1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const zones = 3000
+	things, err := observed.Meters.Meter("test").Int64Counter("caracal.test.things")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range zones {
+		things.Add(t.Context(), 1, metric.WithAttributes(attribute.Int("zone", i)))
+	}
+	w := httptest.NewRecorder()
+	observed.Metrics.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if n := strings.Count(w.Body.String(), "\ncaracal_test_things_total{"); n != zones {
+		t.Errorf("%d zones have %d series", zones, n)
 	}
 	if err := observed.Stop(t.Context()); err != nil {
 		t.Fatal(err)

@@ -45,11 +45,11 @@ var daemons = sheet{
 				{`sum by (zone) (increase(caracal_daemon_load_failures_total{job=~"$job",instance=~"$instance",zone=~"$zone"}[1h]))`, "not loaded: {{zone}}"},
 				{`sum by (zone) (increase(caracal_daemon_pointers_refused_total{job=~"$job",instance=~"$instance",zone=~"$zone"}[1h]))`, "pointer refused: {{zone}}"},
 				{`sum by (instance) (increase(caracal_daemon_watch_failures_total{job=~"$job",instance=~"$instance"}[1h]))`, "polls failed: {{instance}}"}}},
-			{title: "Time to load", unit: "s", about: "To verify, compile and swap a pointer in.", queries: []series{
-				{`histogram_quantile(0.99, sum by (le) (rate(caracal_daemon_load_duration_seconds_bucket{job=~"$job",instance=~"$instance",zone=~"$zone"}[1h])))`, "load, p99"},
-				{`histogram_quantile(0.99, sum by (le) (rate(caracal_daemon_compile_duration_seconds_bucket{job=~"$job",instance=~"$instance",zone=~"$zone"}[1h])))`, "compile, p99"}}},
+			{title: "Time to load", unit: "s", about: "To verify, compile and swap a pointer in, whatever the zone; the daemon's log has each.", queries: []series{
+				{`histogram_quantile(0.99, sum by (le) (rate(caracal_daemon_load_duration_seconds_bucket{job=~"$job",instance=~"$instance"}[1h])))`, "load, p99"},
+				{`histogram_quantile(0.99, sum by (le) (rate(caracal_daemon_compile_duration_seconds_bucket{job=~"$job",instance=~"$instance"}[1h])))`, "compile, p99"}}},
 			{title: "Time of the swap", unit: "s", queries: []series{
-				{`histogram_quantile(0.99, sum by (le) (rate(caracal_daemon_swap_duration_seconds_bucket{job=~"$job",instance=~"$instance",zone=~"$zone"}[1h])))`, "p99"}}},
+				{`histogram_quantile(0.99, sum by (le) (rate(caracal_daemon_swap_duration_seconds_bucket{job=~"$job",instance=~"$instance"}[1h])))`, "p99"}}},
 			{title: "Bundles fetched", unit: "short", about: "In each hour, by source and outcome.", queries: []series{
 				{`sum by (source, outcome) (increase(caracal_daemon_bundle_fetches_total{job=~"$job",instance=~"$instance"}[1h]))`, "{{source}}, {{outcome}}"}}},
 			{title: "Pointers taken in", unit: "short", about: "In each hour; renewals are among them.", queries: []series{

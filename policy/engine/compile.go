@@ -228,6 +228,7 @@ func (c *compiler) fold(f *function) {
 		return
 	}
 	f.constant, f.done = kept(v), true
+	f.body = nil // nobody calls it any more
 	for i := range m.keyed {
 		m.keyed[i].key = kept(m.keyed[i].key)
 	}
