@@ -210,7 +210,8 @@ var (
 )
 
 // evaluate gives the decision of a snapshot for an input. A decision that the cache
-// has was made for an input that has all that the policies read alike.
+// has was made for an input that has all that the policies read alike. It is not asked
+// where that takes as long as evaluating.
 func (d *Daemon) evaluate(ctx context.Context, snap *snapshot, in *policy.Input, now time.Time) *policy.Answer {
 	switch {
 	case snap.generation == 0:
@@ -219,7 +220,7 @@ func (d *Daemon) evaluate(ctx context.Context, snap *snapshot, in *policy.Input,
 		return tooOld
 	case snap.set == nil:
 		return nothingActive
-	case !d.cache.Enabled():
+	case !d.cache.Enabled() || snap.cheap():
 		return d.run(ctx, snap, in)
 	}
 	if a, ok := d.cache.Get(snap.generation, in.Key()); ok {

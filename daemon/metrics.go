@@ -82,7 +82,7 @@ func (d *Daemon) observe(m metric.Meter) error {
 	size := gauge("caracal.daemon.spool_size", "By", "Bytes of the audit spool.")
 	gaps := counter("caracal.daemon.audit_gaps", "{record}", "Records that could not be kept.")
 	hits := counter("caracal.daemon.cache_hits", "{lookup}", "Decisions answered from the cache.")
-	misses := counter("caracal.daemon.cache_misses", "{lookup}", "Decisions that had to be evaluated.")
+	misses := counter("caracal.daemon.cache_misses", "{lookup}", "Decisions that the cache was asked for and did not have. Those of policies that decide as soon as it could are in neither count.")
 	sequence := gauge("caracal.daemon.pointer_sequence", "{sequence}", "Sequence of the pointer that is served, by zone.")
 	interpreted := gauge("caracal.daemon.zone_interpreted", "1", "1 where OPA's evaluator evaluates the zone's policies, by zone.")
 	age, err := m.Float64ObservableGauge("caracal.daemon.pointer_age", metric.WithUnit("s"), metric.WithDescription("Time since the served pointer was issued, by zone."))
