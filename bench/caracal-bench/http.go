@@ -17,12 +17,14 @@ import (
 
 const (
 	saturated = "http, saturated"
+	crowded   = "http, saturated, 64 connections"
 	fixedRate = "http, fixed rate"
 	decide    = "decide"
 
 	// connections are those of every run at saturation.
 	connections = 16
-	// openConnections carry a fixed rate, so many that a rate is not bound by them.
+	// openConnections carry a fixed rate, so many that a rate is not bound by them,
+	// and the second measurement at saturation.
 	openConnections = 64
 	// load is the share of the slowest one's saturation that a fixed rate is.
 	load = 0.3
@@ -43,13 +45,18 @@ func (b *bench) http(ctx context.Context, until time.Time) (err error) {
 	if err := b.agree(ctx, servers); err != nil {
 		return err
 	}
-	b.report.Note(fmt.Sprintf("Over HTTP, loader and servers share all processors, over %d connections that are kept (%d at a fixed rate); a server is a process of its own with its defaults where nothing else is said.", connections, openConnections))
+	b.report.Note(fmt.Sprintf("Over HTTP, loader and servers share all processors, over %d connections that are kept (%d at a fixed rate, and in the rows that say so); a server is a process of its own with its defaults where nothing else is said.", connections, openConnections))
 	b.report.Note("Where nothing else is said, caracald has its cache off and its audit on, inputs kept, each record handed to the operating system before its decision is answered (spool-durability none). Its default, an fsync before each answer, has rows of its own. Records are shipped to a control plane that accepts them unread, as one on another machine costs nothing here; those that are not shipped when a load ends are waited for, outside of its time and before anything else is measured, and have rows of their own.")
 	b.report.Note("The daemon has no switch for audit. In the place of audit off stands a daemon whose spool is full and that answers nevertheless: it keeps and ships no record, but still counts each. The bare server over our engine, which has neither records nor ids nor metrics, is the other bound.")
 	b.report.Note("Each answer's decision is compared with what the input was made for; the ceiling decides nothing and answers 250 bytes.")
-	// Both halves have their time.
-	if err := b.saturation(ctx, servers, until.Add(-b.pick(4*time.Second, 3*time.Minute))); err != nil {
+	// Each part has its time.
+	if err := b.saturation(ctx, servers, until.Add(-b.pick(4*time.Second, 5*time.Minute))); err != nil {
 		return err
+	}
+	if !b.quick {
+		if err := b.crowd(ctx, servers, until.Add(-3*time.Minute)); err != nil {
+			return err
+		}
 	}
 	return b.fixedRates(ctx, servers, until)
 }
@@ -79,10 +86,7 @@ func atSaturation(peer, metric string) report.Key {
 func (b *bench) saturation(ctx context.Context, servers []asked, until time.Time) error {
 	var cells, again []measure.Cell
 	for _, s := range servers {
-		c := measure.Cell{Group: saturated, Workload: "A", What: decide, Peer: s.name,
-			Sample: func(ctx context.Context, round int, d time.Duration) ([]report.Value, error) {
-				return b.saturate(ctx, s, loader.Load{Seed: b.seed*1000 + uint64(round) + 10, Connections: connections, Duration: d})
-			}}
+		c := b.saturating(s, saturated, connections)
 		cells = append(cells, c)
 		switch s.name {
 		case peerCeiling, peerCaracald, peerCached, peerOPA, peerCerbos, peerNoRecord:
@@ -111,7 +115,42 @@ func (b *bench) saturation(ctx context.Context, servers []asked, until time.Time
 		b.report.Ratio("audit_cost", 1-q, fmt.Sprintf("against a bare server over our engine, without ids and metrics either, %.2f", 1-most))
 	}
 	if hits := b.report.Row(at(peerCached, "hit rate")); hits != nil {
-		b.ratio("http_cached_vs_ceiling", at(peerCached, "rate"), at(peerCeiling, "rate"), fmt.Sprintf("%.1f%% of the decisions came from the cache", 100*hits.Median))
+		b.ratio("http_cached_vs_ceiling", at(peerCached, "rate"), at(peerCeiling, "rate"),
+			fmt.Sprintf("%.1f%% of the decisions came from the cache, which a daemon does not ask where policies decide as soon", 100*hits.Median))
+	}
+	return nil
+}
+
+// saturating is a server that is asked as fast as it answers.
+func (b *bench) saturating(s asked, group string, connections int) measure.Cell {
+	return measure.Cell{Group: group, Workload: "A", What: decide, Peer: s.name,
+		Sample: func(ctx context.Context, round int, d time.Duration) ([]report.Value, error) {
+			return b.saturate(ctx, s, loader.Load{Seed: b.seed*1000 + uint64(round) + 10, Connections: connections, Duration: d})
+		}}
+}
+
+// crowd asks as fast over many more connections, with which no processor waits for
+// another. A quick run leaves it out.
+func (b *bench) crowd(ctx context.Context, servers []asked, until time.Time) error {
+	var cells []measure.Cell
+	for _, s := range servers {
+		switch s.name {
+		case peerCeiling, peerCaracald, peerCached, peerFsync, peerNoRecord, peerOPA:
+			cells = append(cells, b.saturating(s, crowded, openConnections))
+		}
+	}
+	if err := measure.Rounds(ctx, b.report, cells, 5, 2*time.Second, until); err != nil {
+		return err
+	}
+	rate := func(peer string) report.Key {
+		return report.Key{Group: crowded, Workload: "A", What: decide, Peer: peer, Metric: "rate"}
+	}
+	b.ratio("http_64_vs_ceiling", rate(peerCaracald), rate(peerCeiling))
+	b.ratio("http_64_fsync_vs_ceiling", rate(peerFsync), rate(peerCeiling))
+	b.ratio("http_64_cached_vs_ceiling", rate(peerCached), rate(peerCeiling))
+	b.ratio("http_64_vs_opa_server", rate(peerCaracald), rate(peerOPA))
+	if q, ok := b.report.Quotient(rate(peerCaracald), rate(peerNoRecord)); ok {
+		b.report.Ratio("audit_cost_64", 1-q)
 	}
 	return nil
 }
@@ -122,7 +161,7 @@ func (b *bench) saturate(ctx context.Context, s asked, l loader.Load) ([]report.
 	if err != nil {
 		return nil, err
 	}
-	hitsBefore, missesBefore, err := s.cache(ctx)
+	hitsBefore, err := s.hits(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +183,7 @@ func (b *bench) saturate(ctx context.Context, s asked, l loader.Load) ([]report.
 	if err != nil {
 		return nil, err
 	}
-	hits, misses, err := s.cache(ctx)
+	hits, err := s.hits(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -159,19 +198,19 @@ func (b *bench) saturate(ctx context.Context, s asked, l loader.Load) ([]report.
 	if s.ships() {
 		values = append(values, report.Value{Metric: "records not yet shipped", Value: waiting}, report.Value{Metric: "time to ship them", Unit: "ns", Value: float64(shipping)})
 	}
-	if looked := hits + misses - hitsBefore - missesBefore; looked > 0 {
-		values = append(values, report.Value{Metric: "hit rate", Value: (hits - hitsBefore) / looked})
+	if s.name == peerCached {
+		values = append(values, report.Value{Metric: "hit rate", Value: (hits - hitsBefore) / n})
 	}
 	return values, nil
 }
 
-// cache tells how often a daemon's cache was asked and had a decision.
-func (s asked) cache(ctx context.Context) (hits, misses float64, err error) {
+// hits tells how often a daemon's cache had a decision.
+func (s asked) hits(ctx context.Context) (float64, error) {
 	if s.name != peerCached {
-		return 0, 0, nil
+		return 0, nil
 	}
 	m, err := server.Metrics(ctx, s.process.Ready.Addr)
-	return m["caracal_daemon_cache_hits_total"], m["caracal_daemon_cache_misses_total"], err
+	return m["caracal_daemon_cache_hits_total"], err
 }
 
 // processor is the processor time that this process used.
