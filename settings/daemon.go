@@ -41,7 +41,7 @@ type Daemon struct {
 	Grace                time.Duration     `name:"grace" doc:"how long an expired pointer is served while the admin side cannot be reached"`
 	ShipInterval         time.Duration     `name:"ship-interval" doc:"least time between batches of audit that are less than half full; the first after a silence goes at once"`
 	MaxSpread            time.Duration     `name:"max-spread" doc:"most time a bundle is waited with before it is fetched, where the admin side says that many are told of it at once"`
-	CacheBytes           int64             `name:"cache-bytes" doc:"most bytes of the decision cache; 0 turns it off"`
+	CacheBytes           int64             `name:"cache-bytes" doc:"most bytes of the decision cache, which policies that decide as soon as it would do without; 0 turns it off"`
 	MaxInputBytes        int               `name:"max-input-bytes" doc:"most bytes of one input"`
 	EvalTimeout          time.Duration     `name:"eval-timeout" doc:"most time of one evaluation"`
 	EvalMemory           int64             `name:"eval-memory" doc:"most bytes one evaluation may build"`

@@ -30,7 +30,7 @@ var daemons = sheet{
 				{`histogram_quantile(0.999, sum by (le) (rate(caracal_daemon_decision_duration_seconds_bucket{job=~"$job",instance=~"$instance",zone=~"$zone"}[$__rate_interval])))`, "p99.9"}}},
 			{title: "Refusals by code", unit: "reqps", queries: []series{
 				{`sum by (code) (rate(caracal_daemon_refusals_total{job=~"$job",instance=~"$instance"}[$__rate_interval]))`, "{{code}}"}}},
-			{title: "Answered from the cache", unit: "percentunit", queries: []series{
+			{title: "Answered from the cache", unit: "percentunit", about: "Of what it was asked for: policies that decide as soon as it would do without.", queries: []series{
 				{`sum by (instance) (rate(caracal_daemon_cache_hits_total{job=~"$job",instance=~"$instance"}[$__rate_interval])) / (sum by (instance) (rate(caracal_daemon_cache_hits_total{job=~"$job",instance=~"$instance"}[$__rate_interval])) + sum by (instance) (rate(caracal_daemon_cache_misses_total{job=~"$job",instance=~"$instance"}[$__rate_interval])))`, "{{instance}}"}}},
 			{title: "Zones evaluated by OPA's evaluator", unit: "short", queries: []series{
 				{`sum by (zone) (caracal_daemon_zone_interpreted_ratio{job=~"$job",instance=~"$instance",zone=~"$zone"})`, "{{zone}}"}}},

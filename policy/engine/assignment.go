@@ -76,9 +76,7 @@ func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
 		s.emit(func(m *machine) signal {
 			v, old := source.of(m), m.frame[to]
 			if old.k != undefined && !equal(old, v) {
-				e := *conflict
-				e.Message += ": " + brief(old) + " and " + brief(v)
-				return m.fail(&e)
+				return m.failAt(conflict, ": "+brief(old)+" and "+brief(v))
 			}
 			m.frame[to] = v
 			return after
@@ -177,7 +175,7 @@ func (s *scope) add(l ir.Local, value ir.Operand) {
 
 // insert puts a key into an object; with a conflict, only where it has not
 // another value yet.
-func (s *scope) insert(l ir.Local, key, value ir.Operand, conflict *Error) {
+func (s *scope) insert(l ir.Local, key, value ir.Operand, conflict *place) {
 	k, v, to := s.operand(key), s.operand(value), s.place(l)
 	owner := s.owner // closures keep nothing of the plan alive
 	ofRules := s.owner != nil && s.owner.partial && s.owner.memoized && int(l) == s.shared-1
@@ -209,7 +207,7 @@ func (s *scope) insert(l ir.Local, key, value ir.Operand, conflict *Error) {
 		case !free && ofRules:
 			m.conflicts = append(m.conflicts, keyConflict{owner, m.generation, at, conflict})
 		case !free:
-			return m.fail(conflict)
+			return m.failAt(conflict, "")
 		}
 		return next
 	})

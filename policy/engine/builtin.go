@@ -201,7 +201,7 @@ type foreign struct {
 	slow bool
 	args []operand
 	to   int
-	at   *Error
+	at   *place
 }
 
 func (f *foreign) call(m *machine) signal {
@@ -225,7 +225,7 @@ func (f *foreign) call(m *machine) signal {
 			return leave
 		}
 	}
-	m.bctx.Location = &ast.Location{File: f.at.File, Row: f.at.Row, Col: f.at.Col}
+	m.bctx.Location = &ast.Location{File: f.at.file, Row: m.row(f.at), Col: f.at.col}
 	var out Value
 	if f.relation {
 		out = m.make(arrayKind, 0)
@@ -250,9 +250,9 @@ func (f *foreign) call(m *machine) signal {
 		case errors.As(err, &halt):
 			return m.fail(halt.Err)
 		case m.program.strict:
-			e := *f.at
-			e.Message, e.err = f.name+": "+err.Error(), err
-			return m.fail(&e)
+			at := *f.at
+			at.message, at.err = f.name+": "+err.Error(), err
+			return m.failAt(&at, "")
 		}
 		return leave // as OPA does, unless told to be strict
 	}

@@ -264,7 +264,7 @@ func (m *machine) agreed(f *function, key Value) bool {
 	}
 	for _, c := range m.conflicts {
 		if c.owner == f && c.generation == m.generation && (key.k == undefined || equal(c.key, key)) {
-			m.fail(c.err)
+			m.failAt(c.at, "")
 			return false
 		}
 	}

@@ -80,7 +80,7 @@ func (c *compiler) compile() (*Program, error) {
 		for i, f := range c.plan.Funcs.Funcs {
 			c.sources[f.Name] = source{f, i}
 		}
-		p.functions = make([]*function, len(c.plan.Funcs.Funcs))
+		p.functions, p.rows = make([]*function, len(c.plan.Funcs.Funcs)), newRows(c.plan.Funcs.Funcs)
 		for _, f := range c.plan.Funcs.Funcs {
 			c.function(f.Name)
 		}

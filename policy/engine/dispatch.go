@@ -18,7 +18,11 @@ const dispatched = 8
 // costs then does not grow with the number of rules. Left out are only statements
 // that would have been undefined before they could call anything.
 func (s *scope) dispatch(blocks []*ir.Block) []block {
-	compiled := s.blocks(blocks)
+	compiled := make([]block, 0, len(blocks))
+	for i, b := range blocks {
+		s.top = i
+		compiled = append(compiled, s.blocks([]*ir.Block{b})...)
+	}
 	units := unitsOf(blocks)
 	byPath := map[string]map[string]int{} // how many rules ask for each string
 	for i := range units {

@@ -81,6 +81,7 @@ type Program struct {
 	// byPath are the functions by what they are called in the plan, nil where none
 	// is called by a path that is worked out in an evaluation.
 	byPath map[string]*function
+	rows   rows
 	rules  int
 	strict bool
 	// foreign are the built-ins that the plan calls which the engine has not itself.

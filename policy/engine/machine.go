@@ -118,7 +118,7 @@ type keyConflict struct {
 	owner      *function
 	generation uint32
 	key        Value
-	err        *Error
+	at         *place
 }
 
 // machine is the state of one evaluation. Machines are reused.

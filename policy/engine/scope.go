@@ -66,6 +66,8 @@ type scope struct {
 	// many loops the statement at hand is in, below 0 where they may not be left.
 	single Value
 	depth  int
+	// top is which of the function's blocks is at hand.
+	top int
 	// following is the statement after the one at hand, nil at the end of a block.
 	following ir.Stmt
 	// pending are constants being put together, by local.
@@ -494,13 +496,4 @@ func exact[S ~[]T, T any](list S) S {
 		return list
 	}
 	return append(make(S, 0, len(list)), list...)
-}
-
-// at makes an error at the place of a statement.
-func (s *scope) at(loc *ir.Location, message string, err error) *Error {
-	e := &Error{Message: message, err: err, Row: loc.Row, Col: loc.Col}
-	if loc.File >= 0 && loc.File < len(s.files) {
-		e.File = s.files[loc.File]
-	}
-	return e
 }

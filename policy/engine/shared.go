@@ -104,7 +104,7 @@ func (s *scope) searched(l ir.Local, copies int) bool {
 
 // keyOf says all that what is compiled depends on, where that is known.
 func (s *scope) keyOf(source source) (key [sha256.Size]byte, d *description) {
-	d = &description{s: s, known: true}
+	d = &description{s: s, source: source, known: true}
 	d.number(source.number)
 	d.number(s.program.slots)
 	d.b = s.program.input.describe(d.b)
@@ -115,7 +115,10 @@ func (s *scope) keyOf(source source) (key [sha256.Size]byte, d *description) {
 
 // description is written of the source of a function.
 type description struct {
-	s     *scope
+	s      *scope
+	source source
+	// tops is how many of the function's own blocks have been written.
+	tops  int
 	b     []byte
 	known bool
 	// unseen says that a constant was left out.
@@ -192,6 +195,10 @@ func (d *description) structure(v reflect.Value) {
 				d.place(&x.Location)
 			}
 		case *ir.Block:
+			if d.tops < len(d.source.Blocks) && x == d.source.Blocks[d.tops] {
+				d.s.top = d.tops
+				d.tops++
+			}
 			if private, ok := d.s.segments[x]; ok {
 				d.s.private = private
 			}
@@ -220,11 +227,12 @@ func (d *description) structure(v reflect.Value) {
 
 // place writes where a statement is, which errors say.
 func (d *description) place(l *ir.Location) {
-	if l.File >= 0 && l.File < len(d.s.files) {
-		d.text(d.s.files[l.File])
-	}
-	d.number(l.Row)
-	d.number(l.Col)
+	p := d.s.at(l, "", nil)
+	d.text(p.file)
+	d.number(p.function)
+	d.number(p.block)
+	d.number(p.row)
+	d.number(p.col)
 }
 
 // callee writes what the caller of a function has of it, its value where that is not

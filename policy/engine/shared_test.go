@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -43,21 +44,7 @@ result := [member, absent, has, owns, each, single, joined, derived]
 `
 	var functions engine.Functions
 	compile := func(name string) *engine.Program {
-		t.Helper()
-		compiler := ast.NewCompiler()
-		compiler.Compile(map[string]*ast.Module{"a": ast.MustParseModule(strings.ReplaceAll(policy, "NAME", name))})
-		if compiler.Failed() {
-			t.Fatal(compiler.Errors)
-		}
-		plan, err := engine.Plan(t.Context(), compiler, ast.MustParseBody("x = data.a.result"), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		program, err := engine.Compile(plan, engine.Options{Functions: &functions})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return program
+		return compiled(t, &functions, strings.ReplaceAll(policy, "NAME", name), "x = data.a.result")
 	}
 	one, other := compile("one"), compile("other")
 	shared := engine.Shared(one, other)
@@ -72,4 +59,70 @@ result := [member, absent, has, owns, each, single, joined, derived]
 	if same := engine.Shared(one, compile("one")); len(same) != 12 { // all but known, which is made of what it calls
 		t.Errorf("programs that are the same share %v", same)
 	}
+}
+
+// Rules are shared wherever they stand in the text, and say where that is.
+func TestRulesInOtherRowsAreShared(t *testing.T) {
+	const policy = `package a
+
+names := {
+	"x",
+}
+
+given := input.id
+
+given := input.other
+
+pairs[k] := input.id if some k in ["a"]
+
+pairs[k] := input.other if some k in ["a"]
+
+one := given if input.id in names
+
+other := pairs.a if input.id in names
+
+parsed := json.unmarshal(input.text) if input.id in names
+`
+	var functions engine.Functions
+	short := compiled(t, &functions, policy, "x = data.a[input.rule]")
+	long := compiled(t, &functions, strings.Replace(policy, `"x",`, "\"x\",\n\t\"y\",\n\t\"z\",", 1), "x = data.a[input.rule]")
+	shared := engine.Shared(short, long)
+	for rule, want := range map[string]bool{"given": true, "pairs": true, "one": true, "other": true, "parsed": true, "names": false} {
+		if got := slices.Contains(shared, "g0.data.a."+rule); got != want {
+			t.Errorf("that %s is shared is %t", rule, got)
+		}
+	}
+	for rule, row := range map[string]int{"one": 9, "other": 13} {
+		for by, program := range map[int]*engine.Program{0: short, 2: long} {
+			input, err := engine.FromAST(ast.MustParseTerm(`{"id": "x", "other": "o", "rule": "` + rule + `"}`).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := program.Evaluate(engine.Evaluation{Input: input})
+			found.Release()
+			var at *engine.Error
+			if !errors.As(err, &at) || at.Row != row+by || !errors.Is(err, engine.ErrConflict) {
+				t.Errorf("%s, %d rows further down: %v", rule, by, err)
+			}
+		}
+	}
+}
+
+// compiled compiles a module for a query.
+func compiled(t *testing.T, functions *engine.Functions, module, query string) *engine.Program {
+	t.Helper()
+	compiler := ast.NewCompiler()
+	compiler.Compile(map[string]*ast.Module{"a": ast.MustParseModule(module)})
+	if compiler.Failed() {
+		t.Fatal(compiler.Errors)
+	}
+	plan, err := engine.Plan(t.Context(), compiler, ast.MustParseBody(query), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := engine.Compile(plan, engine.Options{Functions: functions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
 }
