@@ -89,7 +89,7 @@ func (d *Daemon) boot(ctx context.Context, z *zone, f zoneFile) error {
 }
 
 func (d *Daemon) bootSnapshot(ctx context.Context, want *signedPointer) (*snapshot, error) {
-	p, now := want.pointer, d.cfg.Now().UTC()
+	p, now := &want.pointer, d.cfg.Now().UTC()
 	if p.PolicySetVersionID == nil {
 		return newSnapshot(d.generation.Add(1), p, nil, now)
 	}

@@ -35,17 +35,20 @@ type Daemon struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
-	vitals  *vitals
-	tracer  trace.Tracer
-	up      *upstream
-	fetcher *distribution.Fetcher
-	state   state
-	id      string
-	maskKey []byte
-	spool   *audit.Spool
-	sink    audit.Sink
-	library policy.Library
-	cache   *cache.Cache[*policy.Answer]
+	// elsewhere counts decisions of zones that are not served, whatever callers name
+	// them, so that callers cannot make series without end.
+	elsewhere outcomes
+	vitals    *vitals
+	tracer    trace.Tracer
+	up        *upstream
+	fetcher   *distribution.Fetcher
+	state     state
+	id        string
+	maskKey   []byte
+	spool     *audit.Spool
+	sink      audit.Sink
+	library   policy.Library
+	cache     *cache.Cache[*policy.Answer]
 	// registered is the callback of the metrics.
 	registered metric.Registration
 	server     *server

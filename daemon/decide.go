@@ -123,13 +123,13 @@ func (d *Daemon) settle(out *deciding) *problem {
 	if p := d.recorded(&out.decided, out.record.Wait()); p != nil {
 		return p
 	}
-	counted := &elsewhere
+	as := &d.elsewhere
 	if out.zone != nil {
-		counted = &out.zone.outcomes
+		as = &out.zone.outcomes
 	}
 	took := time.Since(out.start)
 	d.vitals.decided(took)
-	d.metrics.decided(out.ctx, counted.labels(out.Decision, out.EvaluationStatus), took)
+	d.metrics.decided(out.ctx, as.counted(out.Decision, out.EvaluationStatus), took)
 	return nil
 }
 

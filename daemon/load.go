@@ -135,7 +135,7 @@ func (d *Daemon) load(ctx context.Context, z *zone, want *signedPointer, seen in
 // prepareSnapshot makes the snapshot of a verified pointer. What the current
 // one has compiled is shared where it is the same.
 func (d *Daemon) prepareSnapshot(ctx context.Context, now *snapshot, want *signedPointer) (*snapshot, error) {
-	p := want.pointer
+	p := &want.pointer
 	loadedAt := d.cfg.Now().UTC()
 	switch {
 	case now != nil && now.pointer.Sequence == p.Sequence && sameVersion(now.pointer, p): // renewed

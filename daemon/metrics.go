@@ -14,7 +14,6 @@ import (
 
 // metrics are the daemon's instruments.
 type metrics struct {
-	decisions     metric.Int64Counter
 	latency       metric.Float64Histogram
 	refusals      metric.Int64Counter
 	loads         metric.Float64Histogram
@@ -23,7 +22,6 @@ type metrics struct {
 	loadFailures  metric.Int64Counter
 	watchFailures metric.Int64Counter
 	fetches       metric.Int64Counter
-	pointers      metric.Int64Counter
 	badPointers   metric.Int64Counter
 	shippedCount  metric.Int64Counter
 	shippedBytes  metric.Int64Counter
@@ -48,12 +46,10 @@ func newMetrics(provider metric.MeterProvider) (*metrics, metric.Meter, error) {
 		*into = h
 		failed = append(failed, err)
 	}
-	counter(&out.decisions, "caracal.daemon.decisions", "{decision}", "Decisions answered, by zone, decision and evaluation status.")
 	counter(&out.refusals, "caracal.daemon.refusals", "{request}", "Requests refused without a decision, by code.")
 	counter(&out.loadFailures, "caracal.daemon.load_failures", "{load}", "Versions that could not be loaded, by zone.")
 	counter(&out.fetches, "caracal.daemon.bundle_fetches", "{fetch}", "Tries to fetch a bundle, by source and outcome: fetched, missing, wrong_bytes, timeout or failed.")
 	counter(&out.watchFailures, "caracal.daemon.watch_failures", "{poll}", "Long polls that failed.")
-	counter(&out.pointers, "caracal.daemon.pointers", "{pointer}", "New pointers taken in, by zone.")
 	counter(&out.badPointers, "caracal.daemon.pointers_refused", "{pointer}", "Pointers that could not be verified, by zone.")
 	counter(&out.shippedCount, "caracal.daemon.audit_shipped", "{record}", "Audit records that the sink has taken, by sink.")
 	counter(&out.shippedBytes, "caracal.daemon.audit_shipped_bytes", "By", "Bytes sent or written of shipped batches, by sink.")
@@ -83,6 +79,9 @@ func (d *Daemon) observe(m metric.Meter) error {
 	gaps := counter("caracal.daemon.audit_gaps", "{record}", "Records that could not be kept.")
 	hits := counter("caracal.daemon.cache_hits", "{lookup}", "Decisions answered from the cache.")
 	misses := counter("caracal.daemon.cache_misses", "{lookup}", "Decisions that the cache was asked for and did not have. Those of policies that decide as soon as it could are in neither count.")
+	// These are counted by the zones, at once and in less room than by an instrument.
+	decisions := counter("caracal.daemon.decisions", "{decision}", "Decisions answered, by zone, decision and evaluation status.")
+	pointers := counter("caracal.daemon.pointers", "{pointer}", "New pointers taken in, by zone.")
 	sequence := gauge("caracal.daemon.pointer_sequence", "{sequence}", "Sequence of the pointer that is served, by zone.")
 	interpreted := gauge("caracal.daemon.zone_interpreted", "1", "1 where OPA's evaluator evaluates the zone's policies, by zone.")
 	age, err := m.Float64ObservableGauge("caracal.daemon.pointer_age", metric.WithUnit("s"), metric.WithDescription("Time since the served pointer was issued, by zone."))
@@ -106,9 +105,14 @@ func (d *Daemon) observe(m metric.Meter) error {
 			behind = max(0, now.Sub(time.Unix(0, oldest)).Seconds())
 		}
 		o.ObserveFloat64(lag, behind)
+		d.elsewhere.observe(o, decisions)
 		for _, z := range *d.zones.Load() {
+			z.outcomes.observe(o, decisions)
+			of := metric.WithAttributes(attribute.String("zone", z.id))
+			if n := z.pointers.Load(); n > 0 {
+				o.ObserveInt64(pointers, n, of)
+			}
 			if snap := z.current.Load(); snap != nil {
-				of := metric.WithAttributes(attribute.String("zone", z.id))
 				o.ObserveInt64(sequence, snap.pointer.Sequence, of)
 				slow := int64(0)
 				if snap.set != nil && snap.set.Interpreted() != nil {
@@ -119,28 +123,38 @@ func (d *Daemon) observe(m metric.Meter) error {
 			}
 		}
 		return nil
-	}, depth, size, gaps, hits, misses, sequence, interpreted, age, lag)
+	}, depth, size, gaps, hits, misses, decisions, pointers, sequence, interpreted, age, lag)
 	return err
 }
 
-// outcomes has the labels of a zone's decisions, by decision and evaluation status.
-// Each is made when it is needed first: counting one more allocates nothing, and a
+// outcomes counts a zone's decisions, by decision and evaluation status. Each counter
+// is made when it is needed first: counting one more allocates nothing, and a
 // zone does not take room for what never comes of it.
 type outcomes struct {
 	zone string
-	made [2 * statuses]atomic.Pointer[labels]
+	made [2 * statuses]atomic.Pointer[counted]
 }
 
 // statuses is how many evaluation statuses there are.
 const statuses = 3
 
-// labels are those of one outcome, as the instruments take them.
-type labels struct {
-	count []metric.AddOption
-	time  []metric.RecordOption
+// counted is how often there was one outcome, with its labels as instruments take them.
+type counted struct {
+	n    atomic.Int64
+	of   metric.MeasurementOption
+	time [1]metric.RecordOption
 }
 
-func (o *outcomes) labels(decision, status string) *labels {
+// observe tells an instrument the counts.
+func (o *outcomes) observe(to metric.Observer, decisions metric.Int64Observable) {
+	for i := range o.made {
+		if c := o.made[i].Load(); c != nil {
+			to.ObserveInt64(decisions, c.n.Load(), c.of)
+		}
+	}
+}
+
+func (o *outcomes) counted(decision, status string) *counted {
 	i := 0
 	switch status {
 	case policy.StatusPartial:
@@ -151,23 +165,19 @@ func (o *outcomes) labels(decision, status string) *labels {
 	if decision == policy.Allow {
 		i += statuses
 	}
-	l := o.made[i].Load()
-	if l == nil {
+	c := o.made[i].Load()
+	if c == nil {
 		of := metric.WithAttributeSet(attribute.NewSet(
 			attribute.String("zone", o.zone), attribute.String("decision", decision), attribute.String("status", status)))
-		l = &labels{[]metric.AddOption{of}, []metric.RecordOption{of}}
-		o.made[i].Store(l) // or another that is the same
+		o.made[i].CompareAndSwap(nil, &counted{of: of, time: [1]metric.RecordOption{of}})
+		c = o.made[i].Load()
 	}
-	return l
+	return c
 }
 
-// elsewhere labels decisions of zones that are not served, whatever callers
-// name them, so that callers cannot make series without end.
-var elsewhere outcomes
-
-func (m *metrics) decided(ctx context.Context, of *labels, took time.Duration) {
-	m.decisions.Add(ctx, 1, of.count...)
-	m.latency.Record(ctx, took.Seconds(), of.time...)
+func (m *metrics) decided(ctx context.Context, as *counted, took time.Duration) {
+	as.n.Add(1)
+	m.latency.Record(ctx, took.Seconds(), as.time[:]...)
 }
 
 func (m *metrics) refused(ctx context.Context, code string) {
@@ -195,10 +205,6 @@ func (m *metrics) loadFailed(ctx context.Context, zone string) {
 
 func (m *metrics) fetched(ctx context.Context, source, outcome string) {
 	m.fetches.Add(ctx, 1, metric.WithAttributes(attribute.String("source", source), attribute.String("outcome", outcome)))
-}
-
-func (m *metrics) pointerSeen(ctx context.Context, zone string) {
-	m.pointers.Add(ctx, 1, metric.WithAttributes(attribute.String("zone", zone)))
 }
 
 func (m *metrics) watchFailed(ctx context.Context) { m.watchFailures.Add(ctx, 1) }

@@ -20,7 +20,7 @@ type snapshot struct {
 	// the pointer keep it, and with it what was cached. It is 0 where nothing
 	// was loaded.
 	generation uint64
-	pointer    bundle.Pointer
+	pointer    *bundle.Pointer // of the signed one, which the zone keeps too
 	// set is nil where nothing is active.
 	set *policy.Set
 	// loadedAt is when the version was loaded; renewals keep it.
@@ -82,7 +82,7 @@ func (s *snapshot) took(d time.Duration) {
 
 // newSnapshot makes the snapshot of a verified pointer. It refuses settings
 // that could not be honoured.
-func newSnapshot(generation uint64, p bundle.Pointer, set *policy.Set, loadedAt time.Time) (*snapshot, error) {
+func newSnapshot(generation uint64, p *bundle.Pointer, set *policy.Set, loadedAt time.Time) (*snapshot, error) {
 	if _, _, err := audit.Mask([]byte("{}"), p.Settings.AuditMask, []byte{0}); err != nil {
 		return nil, fmt.Errorf("the zone's settings: %w", err)
 	}
@@ -115,7 +115,7 @@ const noSequence = -1
 // unloaded stands for a zone of which nothing was loaded. Nobody knows what its
 // settings would mask, so its records do not hold inputs.
 func unloaded(zone string) *snapshot {
-	s, err := newSnapshot(0, bundle.Pointer{ZoneID: zone, Sequence: noSequence, Settings: bundle.ZoneSettings{AuditInputs: inputsHashed}}, nil, time.Time{})
+	s, err := newSnapshot(0, &bundle.Pointer{ZoneID: zone, Sequence: noSequence, Settings: bundle.ZoneSettings{AuditInputs: inputsHashed}}, nil, time.Time{})
 	if err != nil { // it has no paths that could be wrong
 		panic(err)
 	}

@@ -156,7 +156,7 @@ func (d *Daemon) take(ctx context.Context, raw bundle.SignedPointer, spread time
 		return !unasked
 	}
 	if news {
-		d.metrics.pointerSeen(ctx, z.id)
+		z.pointers.Add(1)
 		d.loads.Go(func() { d.reach(d.background, z) })
 	}
 	return news

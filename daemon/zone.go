@@ -31,8 +31,9 @@ type refused struct {
 // zone is one zone of the daemon: what it serves, and what it should.
 type zone struct {
 	id string
-	// outcomes label its decisions in the metrics.
+	// outcomes counts its decisions, and pointers the new ones that were taken in.
 	outcomes outcomes
+	pointers atomic.Int64
 	// current is what answers; nil until something was loaded.
 	current atomic.Pointer[snapshot]
 
@@ -69,7 +70,7 @@ func (z *zone) want(p *signedPointer) (news, stale bool) {
 		return false, true
 	}
 	if z.wanted != nil && p.pointer.Sequence == z.wanted.pointer.Sequence {
-		if !sameVersion(p.pointer, z.wanted.pointer) {
+		if !sameVersion(&p.pointer, &z.wanted.pointer) {
 			return false, true // one sequence names one version
 		}
 		if !p.pointer.IssuedAt.After(z.wanted.pointer.IssuedAt) {
@@ -87,7 +88,7 @@ func (z *zone) want(p *signedPointer) (news, stale bool) {
 	return true, false
 }
 
-func sameVersion(a, b bundle.Pointer) bool {
+func sameVersion(a, b *bundle.Pointer) bool {
 	same := func(x, y *string) bool { return (x == nil) == (y == nil) && (x == nil || *x == *y) }
 	return same(a.PolicySetID, b.PolicySetID) && same(a.PolicySetVersionID, b.PolicySetVersionID) &&
 		a.ManifestSHA256 == b.ManifestSHA256 && a.BundleSHA256 == b.BundleSHA256
@@ -160,7 +161,7 @@ func (z *zone) receipt() (r bundle.Receipt, ok bool) {
 		return r, true
 	case failure != "" && wanted != nil:
 		r.State, r.Detail = bundle.ReceiptFailed, failure
-		name(&r, wanted.pointer)
+		name(&r, &wanted.pointer)
 		return r, true
 	case serving != nil:
 		name(&r, serving.pointer)
@@ -171,7 +172,7 @@ func (z *zone) receipt() (r bundle.Receipt, ok bool) {
 }
 
 // name fills in the version that a receipt is about.
-func name(r *bundle.Receipt, p bundle.Pointer) {
+func name(r *bundle.Receipt, p *bundle.Pointer) {
 	r.Sequence, r.PolicySetVersionID, r.ManifestSHA256, r.BundleSHA256 = p.Sequence, p.PolicySetVersionID, p.ManifestSHA256, p.BundleSHA256
 }
 

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/ir"
 )
 
@@ -52,15 +51,14 @@ func (c *compiler) compile() (*Program, error) {
 	if c.projected = projectable(c.plan); !c.projected {
 		p.input.slot, p.input.whole, p.slots = 0, true, 1
 	}
-	data := ast.Value(ast.NewObject())
+	p.data = noData
 	if c.opts.Data != nil {
-		data = c.opts.Data
+		var err error
+		if p.data, err = FromAST(c.opts.Data); err != nil {
+			return nil, fmt.Errorf("compiling the plan: data: %w", err)
+		}
+		markConstant(p.data)
 	}
-	var err error
-	if p.data, err = FromAST(data); err != nil {
-		return nil, fmt.Errorf("compiling the plan: data: %w", err)
-	}
-	markConstant(p.data)
 	if s := c.plan.Static; s != nil {
 		for _, one := range s.Strings {
 			// A part of the policy's text would keep all of it.
@@ -86,13 +84,12 @@ func (c *compiler) compile() (*Program, error) {
 		}
 	}
 	for _, plan := range c.plan.Plans.Plans {
-		s := c.newScope(nil, plan.Blocks, nil)
-		for _, b := range plan.Blocks {
-			p.plans = append(p.plans, s.block(b))
-		}
-		p.locals = max(p.locals, s.locals)
-		c.hear(&s.told)
+		f := c.sharedPlan(plan.Blocks)
+		p.plans = append(p.plans, f.body...)
+		p.locals = max(p.locals, f.locals)
+		c.hear(&f.told)
 	}
+	p.plans = exact(p.plans)
 	if c.err != nil {
 		return nil, fmt.Errorf("compiling the plan: %w", c.err)
 	}
@@ -100,6 +97,13 @@ func (c *compiler) compile() (*Program, error) {
 	p.input = p.tree.root
 	return p, nil
 }
+
+// noData is the base document where there is none.
+var noData = func() Value {
+	v := (&collection{sorted: true}).value(objectKind)
+	markConstant(v)
+	return v
+}()
 
 func (c *compiler) fail(format string, args ...any) {
 	if c.err == nil {

@@ -50,28 +50,47 @@ func (c *compiler) hear(t *told) {
 // where it would be the same.
 func (c *compiler) shared(source source) *function {
 	s := c.newFunction(source)
-	if !c.shares() || c.err != nil {
-		return s.function(source)
+	return s.orShared(source, func() *function { return s.function(source) })
+}
+
+// sharedPlan gives what is made of the blocks of a query, as a function that nobody
+// calls.
+func (c *compiler) sharedPlan(blocks []*ir.Block) *function {
+	s := c.newScope(nil, blocks, nil)
+	return s.orShared(source{&ir.Func{Blocks: blocks}, -1}, func() *function {
+		f := &function{impure: true}
+		for _, b := range blocks {
+			f.body = append(f.body, s.block(b))
+		}
+		f.locals, f.told = s.locals, s.told
+		return f
+	})
+}
+
+// orShared gives what another program has made of a source, or makes its own.
+func (s *scope) orShared(source source, own func() *function) *function {
+	if !s.shares() || s.err != nil {
+		return own()
 	}
 	key, d := s.keyOf(source)
 	if !d.known {
-		return s.function(source)
+		return own()
 	}
-	if f := c.opts.Functions.shared.Get(key); f != nil {
+	if f := s.opts.Functions.shared.Get(key); f != nil {
 		for _, use := range f.slots {
-			c.slot(use.path, use.whole) // has the same number: the key says which were taken
+			s.compiler.slot(use.path, use.whole) // has the same number: the key says which were taken
 		}
 		return f
 	}
-	f := s.function(source)
+	f := own()
 	switch {
-	case c.err != nil || !f.impure && !f.done: // it perhaps lacked only the time
+	case s.err != nil || !f.impure && !f.done: // it perhaps lacked only the time
 		return f
 	case !f.impure && d.unseen: // what it gives is made of what the key does not say
 		return f
 	}
-	f.slots, f.tables, f.foreign = exact(f.slots), exact(f.tables), exact(f.foreign)
-	return c.opts.Functions.shared.Share(key, f)
+	f.body, f.slots, f.tables, f.foreign = exact(f.body), exact(f.slots), exact(f.tables), exact(f.foreign)
+	return s.opts.Functions.shared.Share(key, f)
 }
 
 // shares reports whether other programs may have the functions of this one.
