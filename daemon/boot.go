@@ -75,12 +75,12 @@ func (d *Daemon) boot(ctx context.Context, z *zone, f zoneFile) error {
 	if err != nil && !errors.Is(err, bundle.ErrExpired) {
 		return err
 	}
-	want := &signedPointer{pointer: p, statement: statement, raw: raw}
+	want := &signedPointer{p, &toLoad{statement: statement, raw: raw}}
 	next, err := d.bootSnapshot(ctx, want)
 	if err != nil {
 		return err
 	}
-	want.raw = bundle.SignedPointer{} // the state directory has it
+	want.loading = nil // the state directory has it
 	z.mu.Lock()
 	z.wanted, z.seen = want, max(z.seen, p.Sequence)
 	z.mu.Unlock()

@@ -75,16 +75,16 @@ func (d *Daemon) reach(ctx context.Context, z *zone) {
 // by all, where it has to be fetched. It tells false when there is another goal
 // or ctx ended.
 func (d *Daemon) stagger(ctx context.Context, z *zone, want *signedPointer) bool {
-	if want.spread <= 0 || want.pointer.PolicySetVersionID == nil {
+	if want.loading.spread <= 0 || want.pointer.PolicySetVersionID == nil {
 		return true
 	}
 	if now := z.current.Load(); now != nil && now.pointer.BundleSHA256 == want.pointer.BundleSHA256 {
 		return true
 	}
-	if _, err := d.state.read(bundleName(want.statement.BundleSHA256)); err == nil {
+	if _, err := d.state.read(bundleName(want.loading.statement.BundleSHA256)); err == nil {
 		return true // it was kept
 	}
-	t := time.NewTimer(rand.N(want.spread))
+	t := time.NewTimer(rand.N(want.loading.spread))
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -92,7 +92,7 @@ func (d *Daemon) stagger(ctx context.Context, z *zone, want *signedPointer) bool
 	case <-z.moved:
 		return false
 	case <-t.C:
-		want.spread = 0 // once is enough
+		want.loading.spread = 0 // once is enough
 		return true
 	}
 }
@@ -120,11 +120,11 @@ func (d *Daemon) load(ctx context.Context, z *zone, want *signedPointer, seen in
 		return err
 	}
 	// The new sequence is durable before anyone can see an answer of it.
-	err = d.state.writeZone(z.id, zoneFile{Seen: seen, Pointer: want.raw.Pointer, Bundle: want.raw.Bundle})
+	err = d.state.writeZone(z.id, zoneFile{Seen: seen, Pointer: want.loading.raw.Pointer, Bundle: want.loading.raw.Bundle})
 	if err != nil {
 		return fmt.Errorf("%w: %w", errState, err)
 	}
-	want.raw = bundle.SignedPointer{} // the state directory has it
+	want.loading = nil // the state directory has it
 	swap := time.Now()
 	z.current.Store(next)
 	d.metrics.loaded(ctx, time.Since(start), time.Since(swap))
@@ -163,19 +163,19 @@ func named(id *string) string {
 // compile gets the bundle, from the state directory or one of the sources, checks
 // it and compiles its policies.
 func (d *Daemon) compile(ctx context.Context, want *signedPointer) (*policy.Set, error) {
-	name := bundleName(want.statement.BundleSHA256)
+	name := bundleName(want.loading.statement.BundleSHA256)
 	data, err := d.state.read(name)
-	kept := err == nil && bundle.SHA256Hex(data) == want.statement.BundleSHA256
+	kept := err == nil && bundle.SHA256Hex(data) == want.loading.statement.BundleSHA256
 	if !kept {
 		if err == nil {
-			d.log.Error("a kept bundle is damaged; it is fetched again", "bundle", want.statement.BundleSHA256)
+			d.log.Error("a kept bundle is damaged; it is fetched again", "bundle", want.loading.statement.BundleSHA256)
 			if err := d.state.setAside(name); err != nil {
 				return nil, fmt.Errorf("%w: %w", errState, err)
 			}
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			d.log.Error("a kept bundle cannot be read; it is fetched again", "error", err)
 		}
-		if data, err = d.fetcher.Fetch(ctx, want.statement.BundleSHA256, want.statement.BundleSize); err != nil {
+		if data, err = d.fetcher.Fetch(ctx, want.loading.statement.BundleSHA256, want.loading.statement.BundleSize); err != nil {
 			return nil, fmt.Errorf("fetching the bundle: %w", err)
 		}
 	}
@@ -207,7 +207,7 @@ func (d *Daemon) unpackInTurn(ctx context.Context, data []byte, want *signedPoin
 // unpack checks a bundle and compiles what is in it, which must be of the
 // pointer's zone and set.
 func (d *Daemon) unpack(ctx context.Context, data []byte, want *signedPointer) (*policy.Set, error) {
-	c, err := bundle.Unpack(data, want.statement, bundle.DefaultLimits())
+	c, err := bundle.Unpack(data, want.loading.statement, bundle.DefaultLimits())
 	if err != nil {
 		return nil, err
 	}

@@ -173,5 +173,5 @@ func (d *Daemon) verifyNow(raw bundle.SignedPointer) (*signedPointer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &signedPointer{pointer: p, statement: statement, raw: raw}, nil
+	return &signedPointer{p, &toLoad{statement: statement, raw: raw}}, nil
 }

@@ -137,7 +137,7 @@ func (d *Daemon) take(ctx context.Context, raw bundle.SignedPointer, spread time
 	z := d.zone(raw.ZoneID)
 	news := false
 	if err == nil {
-		p.spread = min(spread, d.cfg.MaxSpread)
+		p.loading.spread = min(spread, d.cfg.MaxSpread)
 		var stale bool
 		if news, stale = z.want(p); stale {
 			_, seen := z.goal()

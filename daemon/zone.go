@@ -9,14 +9,19 @@ import (
 	"github.com/caracalai/caracald/bundle"
 )
 
-// signedPointer is a verified pointer with the envelopes it came in, until it is
-// loaded.
+// signedPointer is a verified pointer.
 type signedPointer struct {
-	pointer   bundle.Pointer
+	pointer bundle.Pointer
+	// loading belongs to whoever loads it; nil once it is loaded.
+	loading *toLoad
+}
+
+// toLoad is what loading a pointer takes.
+type toLoad struct {
 	statement bundle.Statement // zero where the pointer names no bundle
 	raw       bundle.SignedPointer
 	// spread is the time over which its bundle is to be fetched by all who were
-	// told of it. It belongs to whoever loads.
+	// told of it.
 	spread time.Duration
 }
 

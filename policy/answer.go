@@ -40,12 +40,12 @@ func encodeEntries(entries []Entry) (json.RawMessage, error) {
 	if err := e.Encode(entries); err != nil {
 		return nil, fmt.Errorf("encoding a result: %w", err)
 	}
-	return bytes.Clone(bytes.TrimSuffix(buf.Bytes(), []byte("\n"))), nil
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
 // Bytes is how much memory the answer takes, about.
 func (a *Answer) Bytes() int64 {
-	return int64(len(a.DeterminingPolicies)+len(a.Diagnostics)+len(a.members)) + 96
+	return int64(len(a.members)) + 128
 }
 
 // AppendJSON appends the members of the answer, without the braces around them.
@@ -58,7 +58,10 @@ func answer(decision, status string, determining, diagnostics json.RawMessage) *
 	b = append(b, `","evaluation_status":"`...)
 	b = append(b, status...)
 	b = append(b, `","determining_policies":`...)
+	from := len(b)
 	b = append(b, determining...)
+	to := len(b)
 	b = append(b, `,"diagnostics":`...)
-	return &Answer{decision, status, determining, diagnostics, append(b, diagnostics...)}
+	b = bytes.Clone(append(b, diagnostics...)) // without room to grow
+	return &Answer{decision, status, b[from:to:to], b[len(b)-len(diagnostics):], b}
 }
