@@ -41,28 +41,13 @@ func (r *rows) of(function, block int) int {
 
 // firstRow is the row of the first statement in a block that has one, 0 for none.
 func firstRow(b *ir.Block) int {
-	for _, stmt := range b.Stmts {
-		if row := stmt.GetLocation().Row; row > 0 {
-			return row
+	first := 0
+	statements([]*ir.Block{b}, func(stmt ir.Stmt) {
+		if first == 0 {
+			first = stmt.GetLocation().Row
 		}
-		var inner []*ir.Block
-		switch x := stmt.(type) {
-		case *ir.BlockStmt:
-			inner = x.Blocks
-		case *ir.ScanStmt:
-			inner = []*ir.Block{x.Block}
-		case *ir.NotStmt:
-			inner = []*ir.Block{x.Block}
-		case *ir.WithStmt:
-			inner = []*ir.Block{x.Block}
-		}
-		for _, b := range inner {
-			if row := firstRow(b); row > 0 {
-				return row
-			}
-		}
-	}
-	return 0
+	})
+	return first
 }
 
 // at makes the place of a statement of the block at hand.
