@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -115,7 +116,12 @@ func (d *Daemon) cleanSoon() {
 	}
 }
 
-// clean removes bundles that no zone serves, wants or is loading, whenever that
+// cleanRest is how long nothing is looked through again. A thousand zones that are
+// loaded one after another, each of which may leave a bundle that nothing needs any
+// more, would otherwise have all bundles of all zones looked through a thousand times.
+const cleanRest = time.Second
+
+// clean removes bundles that no zone serves, wants or is loading, soon after that
 // may have changed.
 func (d *Daemon) clean(ctx context.Context) {
 	for {
@@ -127,6 +133,9 @@ func (d *Daemon) clean(ctx context.Context) {
 		if err := d.cleanBundles(); err != nil {
 			d.log.Warn("old bundles could not be removed", "error", err)
 		}
+		if !sleep(ctx, cleanRest) {
+			return
+		}
 	}
 }
 
@@ -136,10 +145,10 @@ func (d *Daemon) cleanBundles() error {
 	}
 	d.cleaning.Lock()
 	defer d.cleaning.Unlock()
-	return d.state.forgetBundles(func() []string {
-		var needed []string
+	return d.state.forgetBundles(func() map[string]bool {
+		needed := map[string]bool{}
 		for _, z := range *d.zones.Load() {
-			needed = append(needed, z.bundles()...)
+			z.needs(needed)
 		}
 		return needed
 	})

@@ -22,6 +22,10 @@ func (d *Daemon) reportSoon() {
 	}
 }
 
+// reportRest is how long no receipt follows another. Each looks through all zones, so
+// zones that are loaded one after another share some.
+const reportRest = 100 * time.Millisecond
+
 // report sends receipts: when something changed, and every heartbeat.
 func (d *Daemon) report(ctx context.Context) {
 	pause := d.pause()
@@ -35,6 +39,9 @@ func (d *Daemon) report(ctx context.Context) {
 			d.log.Warn("receipts could not be sent", "error", err, "again_in", wait)
 		} else {
 			pause.Reset()
+			if !sleep(ctx, reportRest) {
+				return
+			}
 		}
 		t := time.NewTimer(wait)
 		select {

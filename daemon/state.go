@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -203,16 +202,16 @@ func (s state) roots() ([]keptRoot, error) {
 	return roots, nil
 }
 
-// forgetBundles removes the bundles that needed does not list. needed is asked
+// forgetBundles removes the bundles that needed does not name. needed is asked
 // after the bundles that are there were listed.
-func (s state) forgetBundles(needed func() []string) error {
+func (s state) forgetBundles(needed func() map[string]bool) error {
 	entries, err := os.ReadDir(filepath.Join(s.dir, "bundles"))
 	if err != nil {
 		return fmt.Errorf("reading the state: %w", err)
 	}
 	keep := needed()
 	for _, e := range entries {
-		if hashPattern.MatchString(e.Name()) && !slices.Contains(keep, e.Name()) {
+		if hashPattern.MatchString(e.Name()) && !keep[e.Name()] {
 			if err := os.Remove(filepath.Join(s.dir, "bundles", e.Name())); err != nil {
 				return fmt.Errorf("removing an old bundle: %w", err)
 			}

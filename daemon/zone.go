@@ -206,21 +206,18 @@ func (z *zone) begin(p *signedPointer) {
 
 func (z *zone) end() { z.begin(nil) }
 
-// bundles are the hashes of the bundles that the zone needs.
-func (z *zone) bundles() []string {
+// needs adds the hashes of the bundles that the zone needs.
+func (z *zone) needs(hashes map[string]bool) {
 	z.mu.Lock()
-	needed := []*signedPointer{z.wanted, z.busy}
-	z.mu.Unlock()
-	var hashes []string
-	for _, p := range needed {
+	defer z.mu.Unlock()
+	for _, p := range []*signedPointer{z.wanted, z.busy} {
 		if p != nil {
-			hashes = append(hashes, p.pointer.BundleSHA256)
+			hashes[p.pointer.BundleSHA256] = true
 		}
 	}
 	if s := z.current.Load(); s != nil {
-		hashes = append(hashes, s.pointer.BundleSHA256)
+		hashes[s.pointer.BundleSHA256] = true
 	}
-	return hashes
 }
 
 // zoneFile is how the state directory keeps a zone: the pointer that was loaded
