@@ -95,6 +95,10 @@ type Config struct {
 	// AuditSink takes the audit; nil is the admin side. The caller closes it
 	// after Run.
 	AuditSink audit.Sink
+	// Unaudited answers decisions without a record, and counts nothing as missing. It
+	// is there to measure what the audit takes; Run logs it as an error, and no setting
+	// of the command reaches it.
+	Unaudited bool
 	// Lost is LostGrace by default.
 	Lost LostMode
 	// Grace is how long an expired pointer is served with LostGrace. Default 24 h.

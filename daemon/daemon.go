@@ -169,6 +169,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	background, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d.background = background
+	if d.cfg.Unaudited {
+		d.log.Error("decisions are answered without audit records: this is for measurements only")
+	}
 	d.checkReady()
 	d.cleanSoon()
 	var work sync.WaitGroup
