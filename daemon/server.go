@@ -34,6 +34,7 @@ type server struct {
 	tokens  [][sha256.Size]byte
 	metrics fasthttp.RequestHandler
 	busy    atomic.Int64
+	full    atomic.Int64 // when it was logged last that there are too many connections, Unix ns
 }
 
 // listen opens the configured listeners.
@@ -121,6 +122,7 @@ func (s *server) start() <-chan error {
 			Handler:                      s.handler(guarded),
 			ErrorHandler:                 badRequest,
 			Name:                         "caracald",
+			Concurrency:                  maxConns(),
 			MaxRequestBodySize:           max(s.d.cfg.MaxInputBytes, s.d.cfg.MaxBatchBytes),
 			ReadTimeout:                  readTimeout,
 			WriteTimeout:                 readTimeout,
@@ -154,8 +156,18 @@ func (s *server) start() <-chan error {
 func (s *server) loop(l net.Listener, guarded bool) (eventloop.Listener, error) {
 	return eventloop.Listen(l, eventloop.Config{
 		Path: decidePath, MaxBody: s.d.cfg.MaxInputBytes, Loops: runtime.GOMAXPROCS(0), Idle: idleTimeout, Slow: readTimeout,
+		MaxConns: maxConns(), Exhausted: s.exhausted,
 		NewHandler: func(wake func()) eventloop.Handler { return s.newGrouper(guarded, wake) },
 	})
+}
+
+// exhausted logs why a connection has to wait, now and then.
+func (s *server) exhausted(why error) {
+	const rest = time.Minute
+	now := time.Now().UnixNano()
+	if last := s.full.Load(); now-last > int64(rest) && s.full.CompareAndSwap(last, now) {
+		s.d.log.Error("no further connection can be accepted for now", "error", why)
+	}
 }
 
 // stop takes no new requests and lets those under way finish, for a bounded time.

@@ -23,7 +23,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -46,7 +48,7 @@ type Pending interface {
 	End()
 }
 
-// Config says what the loops serve. All but Idle and Slow are required.
+// Config says what the loops serve. Path, MaxBody, Loops and NewHandler are required.
 type Config struct {
 	// Path is the only one that the loops serve.
 	Path string
@@ -59,6 +61,13 @@ type Config struct {
 	// goroutines at once. wake makes the loop look whether what is pending is ready;
 	// it may be called by anybody, at any time, and returns at once.
 	NewHandler func(wake func()) Handler
+	// MaxConns bounds the connections that are open at once, those among them that the
+	// server behind has; who comes then is accepted when one has ended. It does not
+	// bound those of a listener that has no loops. 0 is no bound.
+	MaxConns int
+	// Exhausted is told why no connection can be accepted for now, once each time that
+	// begins. It may be nil, and is to return soon.
+	Exhausted func(error)
 	// Idle is how long a connection may be silent between requests, and Slow how
 	// long the rest of a request may take to come; 2 minutes and 30 s when zero.
 	Idle, Slow time.Duration
@@ -68,7 +77,7 @@ func (c *Config) check() error {
 	switch {
 	case c.Path == "" || c.Path[0] != '/':
 		return errors.New("the path of an event loop does not begin with a slash")
-	case c.MaxBody <= 0 || c.Loops <= 0:
+	case c.MaxBody <= 0 || c.Loops <= 0 || c.MaxConns < 0:
 		return errors.New("the bounds of an event loop are not positive")
 	case c.NewHandler == nil:
 		return errors.New("an event loop has no handler")
@@ -78,6 +87,9 @@ func (c *Config) check() error {
 	}
 	if c.Slow == 0 {
 		c.Slow = 30 * time.Second
+	}
+	if c.Exhausted == nil {
+		c.Exhausted = func(error) {}
 	}
 	return nil
 }
@@ -92,21 +104,45 @@ type Listener interface {
 	Shutdown(ctx context.Context) error
 }
 
-// once is a listener that may be closed again, as it is by a server and by who
-// shuts the loops down.
-type once struct {
+// patient is a listener that waits while the system has no room for a connection. It may
+// be closed again, as it is by a server and by who shuts the loops down.
+type patient struct {
 	net.Listener
-	closing sync.Once
-	err     error
+	exhausted func(error)
+	closing   sync.Once
+	err       error
 }
 
-func (l *once) Close() error {
+// acceptRest is how long it is waited before it is asked again for a connection that
+// there was no room for.
+const acceptRest = 50 * time.Millisecond
+
+// Accept fails for good only. Servers take an error to be that, and would end because
+// somebody has opened many connections.
+func (l *patient) Accept() (net.Conn, error) {
+	for told := false; ; told = true {
+		c, err := l.Listener.Accept()
+		if err == nil || !slices.ContainsFunc(noRoom, func(e error) bool { return errors.Is(err, e) }) {
+			return c, err
+		}
+		if !told {
+			l.exhausted(err)
+		}
+		time.Sleep(acceptRest)
+	}
+}
+
+// noRoom are the errors that pass, by accept(2): no descriptors of the process or the
+// system are left, or no memory of the network's.
+var noRoom = []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM}
+
+func (l *patient) Close() error {
 	l.closing.Do(func() { l.err = l.Listener.Close() })
 	return l.err
 }
 
 // passing is a listener without loops.
-type passing struct{ once }
+type passing struct{ patient }
 
 func (l *passing) Shutdown(context.Context) error { return l.Close() }
 
@@ -118,14 +154,23 @@ type left struct {
 	slow time.Duration
 	// unsent is written first, read is read first.
 	unsent, read []byte
-	// back gives the connection back to the loops; it has read ahead what data has.
+	// back gives the connection back to the loops, where they can have it; it has read
+	// ahead what data has.
 	back func(c net.Conn, data []byte)
+	// over is called once, when the connection is closed without being given back.
+	over   func()
+	ending sync.Once
+}
+
+func (c *left) Close() error {
+	c.ending.Do(c.over)
+	return c.Conn.Close()
 }
 
 // Returnable tells whether a connection that Accept returned may go to Return.
 func Returnable(c net.Conn) bool {
-	_, ok := c.(*left)
-	return ok
+	l, ok := c.(*left)
+	return ok && l.back != nil
 }
 
 // Return gives a Returnable connection back to the loops, after the server behind has
@@ -133,7 +178,7 @@ func Returnable(c net.Conn) bool {
 // of its own: where it has read of the next request, that is left to it too.
 func Return(c net.Conn, ahead io.Reader) error {
 	l, ok := c.(*left)
-	if !ok {
+	if !ok || l.back == nil {
 		return errors.New("the connection does not come from an event loop")
 	}
 	// So that only what is in the buffer is read.
@@ -150,6 +195,7 @@ func Return(c net.Conn, ahead io.Reader) error {
 	if err := l.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
+	l.ending.Do(func() {}) // it goes on
 	l.back(l.Conn, data)
 	return nil
 }

@@ -40,7 +40,9 @@ type echo struct {
 	later bool
 	keep  func(ready func())
 	// state, where set, is told what becomes of the connections of the server behind.
-	state  func(net.Conn, fasthttp.ConnState)
+	state func(net.Conn, fasthttp.ConnState)
+	// wrap, where set, gives the listener in the place of the real one.
+	wrap   func(net.Listener) net.Listener
 	server *fasthttp.Server
 	served chan error
 }
@@ -104,6 +106,9 @@ func start(t *testing.T, network string, change func(*eventloop.Config, *echo)) 
 	c := eventloop.Config{Path: "/echo", MaxBody: 1 << 20, Loops: 2, NewHandler: e.handler}
 	if change != nil {
 		change(&c, e)
+	}
+	if e.wrap != nil {
+		inner = e.wrap(inner)
 	}
 	if e.l, err = eventloop.Listen(inner, c); err != nil {
 		t.Fatal(err)
@@ -493,6 +498,7 @@ func TestConfig(t *testing.T) {
 		"path":    func(c *eventloop.Config) { c.Path = "echo" },
 		"body":    func(c *eventloop.Config) { c.MaxBody = 0 },
 		"loops":   func(c *eventloop.Config) { c.Loops = 0 },
+		"bound":   func(c *eventloop.Config) { c.MaxConns = -1 },
 		"handler": func(c *eventloop.Config) { c.NewHandler = nil },
 	} {
 		c := eventloop.Config{Path: "/echo", MaxBody: 1, Loops: 1, NewHandler: new(echo).handler}

@@ -14,9 +14,11 @@ import (
 
 // listener takes connections in, and gives each to a loop or to who calls Accept.
 type listener struct {
-	once
+	patient
 	cfg   Config
 	loops []*loop
+	// places has one thing for each open connection; nil where they are not bounded.
+	places chan struct{}
 
 	others   chan net.Conn
 	failures chan error
@@ -32,9 +34,12 @@ func Listen(inner net.Listener, c Config) (_ Listener, err error) {
 		return nil, err
 	}
 	if _, plain := inner.(syscall.Conn); !plain {
-		return &passing{once{Listener: inner}}, nil
+		return &passing{patient{Listener: inner, exhausted: c.Exhausted}}, nil
 	}
-	l := &listener{once: once{Listener: inner}, cfg: c, others: make(chan net.Conn), failures: make(chan error), closed: make(chan struct{})}
+	l := &listener{patient: patient{Listener: inner, exhausted: c.Exhausted}, cfg: c, others: make(chan net.Conn), failures: make(chan error), closed: make(chan struct{})}
+	if c.MaxConns > 0 {
+		l.places = make(chan struct{}, c.MaxConns)
+	}
 	defer func() {
 		if err != nil {
 			for _, lp := range l.loops {
@@ -59,9 +64,10 @@ func Listen(inner net.Listener, c Config) (_ Listener, err error) {
 
 // take accepts connections and deals them out to the loops in turn.
 func (l *listener) take() {
-	for next := 0; ; next++ {
-		c, err := l.Listener.Accept()
+	for next := 0; l.enter(); next++ {
+		c, err := l.patient.Accept()
 		if err != nil {
+			l.exit()
 			select {
 			case l.failures <- err: // whoever calls Accept knows what to make of it
 			case <-l.closed:
@@ -74,10 +80,40 @@ func (l *listener) take() {
 		}
 		fd, err := detach(c)
 		if err != nil {
-			l.leave(c)
+			l.leave(&left{Conn: c, slow: l.cfg.Slow, over: l.exit})
 			continue
 		}
 		l.loops[next%len(l.loops)].add(fd)
+	}
+}
+
+// errFull is why nothing is accepted when there are as many connections as there may be.
+var errFull = errors.New("as many connections are open as there may be")
+
+// enter waits until there may be another connection. It tells false when the listener
+// is closed.
+func (l *listener) enter() bool {
+	if l.places == nil {
+		return true
+	}
+	select {
+	case l.places <- struct{}{}:
+		return true
+	default:
+		l.exhausted(errFull)
+	}
+	select {
+	case l.places <- struct{}{}:
+		return true
+	case <-l.closed:
+		return false
+	}
+}
+
+// exit is called once for each connection that has ended.
+func (l *listener) exit() {
+	if l.places != nil {
+		<-l.places
 	}
 }
 
@@ -141,7 +177,7 @@ func (l *listener) Accept() (net.Conn, error) {
 
 func (l *listener) Close() error {
 	l.closing.Do(func() { close(l.closed) })
-	return l.once.Close()
+	return l.patient.Close()
 }
 
 func (l *listener) Shutdown(ctx context.Context) error {

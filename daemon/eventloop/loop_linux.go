@@ -147,6 +147,7 @@ func (lp *loop) add(fd int) {
 	defer lp.mu.Unlock()
 	if lp.asked != serving || lp.control(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN) != nil {
 		_ = unix.Close(fd)
+		lp.l.exit()
 		return
 	}
 	lp.conns[fd] = &conn{fd: fd, since: time.Now()}
@@ -413,9 +414,10 @@ func (lp *loop) hand(fd int, unsent, data []byte) {
 	nc, err := net.FileConn(f)
 	_ = f.Close() // nc has a duplicate
 	if err != nil {
+		lp.l.exit()
 		return
 	}
-	go lp.l.leave(&left{Conn: nc, slow: lp.l.cfg.Slow, unsent: unsent, read: data, back: lp.back}) // who accepts may take its time
+	go lp.l.leave(&left{Conn: nc, slow: lp.l.cfg.Slow, unsent: unsent, read: data, back: lp.back, over: lp.l.exit}) // who accepts may take its time
 }
 
 // back takes a connection over again, of which data was read ahead.
@@ -424,6 +426,7 @@ func (lp *loop) back(c net.Conn, data []byte) {
 	switch {
 	case err != nil:
 		_ = c.Close()
+		lp.l.exit()
 	case len(data) > 0:
 		lp.hand(fd, nil, data)
 	default:
@@ -435,6 +438,7 @@ func (lp *loop) back(c net.Conn, data []byte) {
 func (lp *loop) end(c *conn) {
 	lp.forget(c)
 	_ = unix.Close(c.fd)
+	lp.l.exit()
 }
 
 func (lp *loop) forget(c *conn) {

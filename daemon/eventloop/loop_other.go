@@ -9,5 +9,5 @@ func Listen(inner net.Listener, c Config) (Listener, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return &passing{once{Listener: inner}}, nil
+	return &passing{patient{Listener: inner, exhausted: c.Exhausted}}, nil
 }
