@@ -104,7 +104,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 	d.vitals = newVitals(cfg.Now())
 	d.fetcher = d.newFetcher()
 	if d.sink = cfg.AuditSink; d.sink == nil {
-		d.sink = &adminSink{d.up}
+		d.sink = &adminSink{up: d.up}
 	}
 	d.serving, d.stopServing = context.WithCancel(context.Background())
 	d.zones.Store(&map[string]*zone{})

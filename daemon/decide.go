@@ -37,10 +37,11 @@ type deciding struct {
 	decided
 	zone  *zone
 	start time.Time
-	// record is the audit's part, with which settle ends.
-	record audit.Appending
-	ctx    context.Context
-	span   trace.Span
+	// record is the audit's part, with which settle ends; unrecordable is why there is none.
+	record       audit.Appending
+	unrecordable error
+	ctx          context.Context
+	span         trace.Span
 	// looped is a decision in an event loop, which slow policies would hold up.
 	looped bool
 }
@@ -82,7 +83,7 @@ func (d *Daemon) trace(out *deciding, rq *request) {
 	}
 }
 
-func (d *Daemon) beginDecision(out *deciding, rq *request, raw []byte) (p *problem) {
+func (d *Daemon) beginDecision(out *deciding, rq *request, raw []byte) *problem {
 	if len(raw) > d.cfg.MaxInputBytes {
 		d.trace(out, rq)
 		return refuse(fasthttp.StatusRequestEntityTooLarge, "payload_too_large", "the input has %d bytes; at most %d are accepted", len(raw), d.cfg.MaxInputBytes)
@@ -101,15 +102,22 @@ func (d *Daemon) beginDecision(out *deciding, rq *request, raw []byte) (p *probl
 	if out.snap == nil {
 		out.snap = unloaded(strings.Clone(in.ZoneID())) // the id is the caller's
 	}
-	if out.looped && out.snap.slow() {
-		return heldUp // who decides it has the span
-	}
-	d.trace(out, rq)
 	// From here on everything hangs off the snapshot, whatever is swapped meanwhile.
-	out.Answer = d.evaluate(out.ctx, out.snap, in, now)
+	if out.looped { // what is decided elsewhere has its span there
+		if out.snap.slow() {
+			return heldUp
+		}
+		if out.Answer = d.evaluate(out.ctx, out.snap, in, now, true); out.Answer == nil {
+			return heldUp
+		}
+		d.trace(out, rq)
+	} else {
+		d.trace(out, rq)
+		out.Answer = d.evaluate(out.ctx, out.snap, in, now, false)
+	}
 	out.id.make(now)
-	out.record, p = d.startRecord(rq, &out.decided, raw, now)
-	return p
+	out.record, out.unrecordable = d.startRecord(rq, &out.decided, raw, now)
+	return nil
 }
 
 // settle waits until the record is durable. The problem is that it could not be
@@ -120,7 +128,11 @@ func (d *Daemon) settle(out *deciding) *problem {
 			attribute.Int64("caracal.sequence", out.snap.pointer.Sequence), attribute.String("caracal.decision", out.Decision))
 		defer out.span.End()
 	}
-	if p := d.recorded(&out.decided, out.record.Wait()); p != nil {
+	err := out.unrecordable
+	if err == nil {
+		err = out.record.Wait()
+	}
+	if p := d.recorded(&out.decided, err); p != nil {
 		return p
 	}
 	as := &d.elsewhere
@@ -211,8 +223,9 @@ var (
 
 // evaluate gives the decision of a snapshot for an input. A decision that the cache
 // has was made for an input that has all that the policies read alike. It is not asked
-// where that takes as long as evaluating.
-func (d *Daemon) evaluate(ctx context.Context, snap *snapshot, in *policy.Input, now time.Time) *policy.Answer {
+// where that takes as long as evaluating. In an event loop there is none, nil, where
+// evaluating would hold it up.
+func (d *Daemon) evaluate(ctx context.Context, snap *snapshot, in *policy.Input, now time.Time, looped bool) *policy.Answer {
 	switch {
 	case snap.generation == 0:
 		return notLoaded
@@ -221,13 +234,13 @@ func (d *Daemon) evaluate(ctx context.Context, snap *snapshot, in *policy.Input,
 	case snap.set == nil:
 		return nothingActive
 	case !d.cache.Enabled() || snap.cheap():
-		return d.run(ctx, snap, in)
+		return d.run(ctx, snap, in, looped)
 	}
 	if a, ok := d.cache.Get(snap.generation, in.Key()); ok {
 		return a
 	}
-	a := d.run(ctx, snap, in)
-	if a.EvaluationStatus != policy.StatusError { // limits and deadlines are not the input's doing
+	a := d.run(ctx, snap, in, looped)
+	if a != nil && a.EvaluationStatus != policy.StatusError { // limits and deadlines are not the input's doing
 		d.cache.Set(snap.generation, in.Key(), a, a.Bytes())
 	}
 	return a
@@ -236,8 +249,11 @@ func (d *Daemon) evaluate(ctx context.Context, snap *snapshot, in *policy.Input,
 // heldUp is no refusal: the request is decided, but not in an event loop.
 var heldUp = refuse(fasthttp.StatusServiceUnavailable, "internal_error", "the decision was to be made elsewhere")
 
+// loopTime is how long an evaluation may hold up an event loop, and all who wait for it.
+const loopTime = 5 * time.Millisecond
+
 // run evaluates, and makes a deny of a panic.
-func (d *Daemon) run(ctx context.Context, snap *snapshot, in *policy.Input) (a *policy.Answer) {
+func (d *Daemon) run(ctx context.Context, snap *snapshot, in *policy.Input, looped bool) (a *policy.Answer) {
 	defer func() {
 		if p := recover(); p != nil {
 			d.log.Error("panic in an evaluation", "panic", p, "zone", snap.pointer.ZoneID, "version", named(snap.pointer.PolicySetVersionID))
@@ -245,7 +261,14 @@ func (d *Daemon) run(ctx context.Context, snap *snapshot, in *policy.Input) (a *
 		}
 	}()
 	start := time.Now()
-	a = snap.set.Decide(ctx, in, d.cfg.Limits)
+	if looped {
+		if a = snap.set.DecideSoon(ctx, in, d.cfg.Limits, loopTime); a == nil {
+			snap.tookLonger()
+			return nil
+		}
+	} else {
+		a = snap.set.Decide(ctx, in, d.cfg.Limits)
+	}
 	snap.took(time.Since(start))
 	return a
 }

@@ -90,6 +90,25 @@ func TestDenials(t *testing.T) {
 
 // TestNotLoadedYet: a configured zone that the daemon cannot load denies, its
 // status says so, and the daemon is not ready.
+// What looks like the zone at first is not what decides.
+func TestZoneIsReadNotGuessed(t *testing.T) { eachWay(t, zoneIsReadNotGuessed) }
+
+func zoneIsReadNotGuessed(t *testing.T, set func(*daemon.Config)) {
+	p, n, _ := one(t, set)
+	other := p.publish("z2", 1, "package caracal.authz\n\nresult := {\"decision\": \"deny\", \"evaluation_status\": \"complete\", \"determining_policies\": [], \"diagnostics\": []}\n")
+	p.activate("z2", &other)
+	p.loaded("z2", 0)
+	for _, before := range []string{"", `"x":{"zone_id":"z1"},`, `"x":"\"zone_id\":\"z1\"",`, `"zone_id":"z1",`, `"zone_id":"empty",`, `"zone_id":"unknown",`, `"zone_id":7,`} {
+		got := n.decide("{" + before + inputOf("z2", "read", "")[1:])
+		if got.Decision != "deny" || got.ZoneID != "z2" || *got.PolicySetVersionID != other.id {
+			t.Errorf("with %s: got %+v", before, got)
+		}
+		if got := n.decide("{" + strings.ReplaceAll(before, "z1", "z2") + inputOf("z1", "read", "")[1:]); got.Decision != "allow" || got.ZoneID != "z1" {
+			t.Errorf("with %s in z1: got %+v", before, got)
+		}
+	}
+}
+
 func TestNotLoadedYet(t *testing.T) {
 	p := newPlane(t)
 	p.misbehave(func(*http.Request) int { return http.StatusServiceUnavailable })

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/metric"
+
 	"github.com/caracalai/caracald/bundle"
 	"github.com/caracalai/caracald/daemon"
 )
@@ -117,8 +119,13 @@ func overload(t *testing.T, set func(*daemon.Config)) {
 
 // TestErrorsAreNotCached: an evaluation that ran into a limit is tried anew.
 func TestErrorsAreNotCached(t *testing.T) {
-	p, n, _ := one(t, func(c *daemon.Config) { c.Limits.MaxMemory = 1 })
-	for range 4 {
+	reader := metric.NewManualReader()
+	p, n, _ := one(t, func(c *daemon.Config) {
+		c.Limits.MaxMemory, c.CacheBytes = 1, 1<<20
+		c.MeterProvider = metric.NewMeterProvider(metric.WithReader(reader))
+	})
+	const asked = 4 // what is kept is kept when it is asked for the second time
+	for range asked {
 		got := n.decide(inputOf("z1", "read", ""))
 		if got.Decision != "deny" || got.EvaluationStatus != "error" {
 			t.Fatalf("got %+v", got)
@@ -126,5 +133,8 @@ func TestErrorsAreNotCached(t *testing.T) {
 		if r := p.record(got.DecisionID); r.EvaluationStatus != "error" {
 			t.Fatalf("record %+v", r)
 		}
+	}
+	if got := sums(t, reader); got["caracal.daemon.cache_hits"] != 0 || got["caracal.daemon.cache_misses"] != asked {
+		t.Errorf("measured %v", got)
 	}
 }

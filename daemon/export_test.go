@@ -1,9 +1,22 @@
 package daemon
 
 import (
+	"encoding/json"
 	runtime "runtime/metrics"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
+
+// SpanOf reads the headers of a trace context.
+var SpanOf = spanOf
+
+// Traced is what a record says of a span and nothing else, as it is appended and as it
+// is encoded.
+func Traced(span trace.SpanContext) (appended, encoded string, err error) {
+	data, err := json.Marshal(metadata{TraceID: span.TraceID().String(), SpanID: span.SpanID().String()})
+	return string(appendTraced(nil, span)), string(data), err
+}
 
 // VitalEnd is the end of the bucket that a duration is counted in.
 func VitalEnd(took time.Duration) float64 { return vitalEnd(vitalBucket(took)) }

@@ -82,8 +82,12 @@ func (of *grouper) take(requests []*eventloop.Request) (p eventloop.Pending, qui
 		g.End()
 		return nil, quick
 	}
-	for i := range requests {
+	for i, r := range requests {
 		g.members[i].keep()
+		if r.Elsewhere { // where it may be under way before this group has ended
+			of.s.leave(1)
+			g.entered--
+		}
 	}
 	return g, quick
 }

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,9 +67,21 @@ result := {"decision": "allow", "evaluation_status": "complete", "determining_po
 
 // Decisions of one zone do not wait for the slow policies of another, on however
 // many connections.
-func TestSlowPoliciesHoldNobodyUp(t *testing.T) { eachDurability(t, slowPoliciesHoldNobodyUp) }
+func TestSlowPoliciesHoldNobodyUp(t *testing.T) {
+	for name, before := range map[string][]int{
+		"known to be slow": {20, 21, 22, 23}, // each another input, which the cache does not have
+		"asked first":      nil,
+		"quick before":     {1, 1, 1, 1, 1, 1, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachDurability(t, func(t *testing.T, set func(*daemon.Config)) { slowPoliciesHoldNobodyUp(t, set, before) })
+		})
+	}
+}
 
-func slowPoliciesHoldNobodyUp(t *testing.T, set func(*daemon.Config)) {
+// slowPoliciesHoldNobodyUp asks for one decision that takes hours, after others that
+// take as many rounds as before says.
+func slowPoliciesHoldNobodyUp(t *testing.T, set func(*daemon.Config), before []int) {
 	spans := tracetest.NewSpanRecorder()
 	p, n, _ := one(t, func(c *daemon.Config) {
 		set(c)
@@ -93,8 +106,8 @@ result := {"decision": "allow", "evaluation_status": "complete", "determining_po
 	rounds := func(n int) string { return inputOf("z1", "read", fmt.Sprintf(`,"rounds":%d`, n)) }
 	p.activate("z1", &slow)
 	p.loaded("z1", 2)
-	for i := range 4 { // until the daemon knows; each another input, which the cache does not have
-		if got := n.decide(rounds(20 + i)); got.EvaluationStatus != "complete" {
+	for _, r := range before {
+		if got := n.decide(rounds(r)); got.EvaluationStatus != "complete" {
 			t.Fatalf("got %+v", got)
 		}
 	}
@@ -221,6 +234,41 @@ func oneAnswerEitherWay(t *testing.T, set func(*daemon.Config)) {
 }
 
 // Health may be asked for over a connection on which decisions are asked for.
+// Each caller has the answer to its own request, also while others' bytes are read
+// into the place of its own.
+func TestOwnAnswers(t *testing.T) { eachDurability(t, ownAnswers) }
+
+func ownAnswers(t *testing.T, set func(*daemon.Config)) {
+	p, n, _ := one(t, set)
+	type asked struct{ id, trace, decision string }
+	some := make(chan asked, 1000)
+	var work sync.WaitGroup
+	for i := range 16 {
+		c := dialDaemon(t, n)
+		work.Go(func() {
+			for j := range 100 {
+				a := asked{id: fmt.Sprintf("request-%02d-%05d", i, j), trace: fmt.Sprintf("%032x", i*1000+j+1)}
+				resp, body := c.ask(plain(inputOf("z1", "read", ""), "X-Request-Id: "+a.id, "Traceparent: 00-"+a.trace+"-00f067aa0ba902b7-00"))
+				got := parse[decision](t, body)
+				if resp.Header.Get("X-Request-Id") != a.id || got.RequestID != a.id {
+					t.Errorf("%s got the answer to %q, %q", a.id, resp.Header.Get("X-Request-Id"), got.RequestID)
+					return
+				}
+				if a.decision = got.DecisionID; j%10 == 0 {
+					some <- a
+				}
+			}
+		})
+	}
+	work.Wait()
+	close(some)
+	for a := range some {
+		if r := p.record(a.decision); r.RequestID != a.id || parse[metadata](t, r.Metadata).TraceID != a.trace {
+			t.Errorf("the record of %s is of %s: %s", a.id, r.RequestID, r.Metadata)
+		}
+	}
+}
+
 func TestHealthBetweenDecisions(t *testing.T) {
 	eachDurability(t, func(t *testing.T, set func(*daemon.Config)) {
 		_, n, _ := one(t, set)

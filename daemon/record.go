@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caracalai/caracald/audit"
 	"github.com/caracalai/caracald/bundle"
@@ -27,9 +29,9 @@ const (
 	gapRejected = "rejected_by_sink"
 )
 
-// startRecord hands the audit record of a decision to the spool. The problem is
-// that there can be none and decisions without a record are not to be answered.
-func (d *Daemon) startRecord(rq *request, out *decided, raw []byte, now time.Time) (audit.Appending, *problem) {
+// startRecord hands the audit record of a decision to the spool. The error is that
+// there can be none.
+func (d *Daemon) startRecord(rq *request, out *decided, raw []byte, now time.Time) (audit.Appending, error) {
 	if d.cfg.Unaudited {
 		return audit.Appending{}, nil
 	}
@@ -44,7 +46,7 @@ func (d *Daemon) startRecord(rq *request, out *decided, raw []byte, now time.Tim
 		rec.PolicySetID, rec.PolicySetVersionID = *p.PolicySetID, *p.PolicySetVersionID
 	}
 	if err := d.fillInput(&rec, rq, out.snap, raw); err != nil {
-		return audit.Appending{}, d.notRecorded(p.ZoneID, gapRecord, err)
+		return audit.Appending{}, err
 	}
 	return d.spool.Start(&rec), nil
 }
@@ -99,12 +101,23 @@ type metadata struct {
 
 var noMetadata = json.RawMessage("{}")
 
+// tracedBytes is how long what appendTraced appends is.
+const tracedBytes = len(`{"trace_id":"","span_id":""}`) + 2*len(trace.TraceID{}) + 2*len(trace.SpanID{})
+
+// appendTraced appends a metadata that has the caller's trace and nothing else, as it
+// would be encoded: most records of callers that trace have one, for each decision.
+func appendTraced(b []byte, span trace.SpanContext) []byte {
+	t, s := span.TraceID(), span.SpanID()
+	b = append(b, `{"trace_id":"`...)
+	b = hex.AppendEncode(b, t[:])
+	b = append(b, `","span_id":"`...)
+	b = hex.AppendEncode(b, s[:])
+	return append(b, `"}`...)
+}
+
 // fillInput puts the evaluated input into a record the way the zone wants it.
 func (d *Daemon) fillInput(rec *audit.Record, rq *request, snap *snapshot, raw []byte) error {
 	var m metadata
-	if rq.span.IsValid() {
-		m.TraceID, m.SpanID = rq.span.TraceID().String(), rq.span.SpanID().String()
-	}
 	switch settings := &snap.pointer.Settings; {
 	case settings.AuditInputs == inputsHashed:
 		m.InputSHA256, m.Replayable = bundle.SHA256Hex(raw), new(bool)
@@ -120,10 +133,15 @@ func (d *Daemon) fillInput(rec *audit.Record, rq *request, snap *snapshot, raw [
 		}
 	default:
 		rec.Input = raw
-		if m.TraceID == "" {
+		if !rq.span.IsValid() {
 			rec.Metadata = noMetadata
 			return nil
 		}
+		rec.Metadata = appendTraced(rq.traced[:0], rq.span)
+		return nil
+	}
+	if rq.span.IsValid() {
+		m.TraceID, m.SpanID = rq.span.TraceID().String(), rq.span.SpanID().String()
 	}
 	data, err := json.Marshal(m)
 	if err != nil {

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -21,6 +23,8 @@ type request struct {
 	// span is the caller's trace context; invalid where it gave none.
 	span trace.SpanContext
 	made decisionID
+	// traced is what a record says of the span, good for as long as the call.
+	traced [tracedBytes]byte
 }
 
 var requests = sync.Pool{New: func() any { return new(request) }}
@@ -43,9 +47,30 @@ func (rq *request) read(id, parent, state []byte, now time.Time) {
 	}
 	rq.span = trace.SpanContext{}
 	if len(parent) > 0 {
-		carrier := propagation.MapCarrier{"traceparent": string(parent), "tracestate": string(state)}
-		rq.span = trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
+		rq.span = spanOf(parent, state)
 	}
+}
+
+// spanOf reads a trace context, as W3C Trace Context has it. Its plain form, which is
+// what nearly everybody sends, is read here because the library allocates nine times
+// for it; all else, malformed or of a later version, is the library's.
+func spanOf(parent, state []byte) trace.SpanContext {
+	var c trace.SpanContextConfig
+	if len(state) == 0 && len(parent) == len("00-tttttttttttttttttttttttttttttttt-ssssssssssssssss-ff") &&
+		string(parent[:3]) == "00-" && parent[35] == '-' && parent[52] == '-' && !bytes.ContainsAny(parent, "ABCDEF") {
+		var flags [1]byte
+		_, err1 := hex.Decode(c.TraceID[:], parent[3:35])
+		_, err2 := hex.Decode(c.SpanID[:], parent[36:52])
+		_, err3 := hex.Decode(flags[:], parent[53:])
+		if err1 == nil && err2 == nil && err3 == nil && flags[0] <= byte(trace.FlagsSampled|trace.FlagsRandom) {
+			c.TraceFlags, c.Remote = trace.TraceFlags(flags[0]), true
+			if span := trace.NewSpanContext(c); span.IsValid() {
+				return span
+			}
+		}
+	}
+	carrier := propagation.MapCarrier{"traceparent": string(parent), "tracestate": string(state)}
+	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
 }
 
 func (rq *request) release() {

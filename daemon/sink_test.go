@@ -2,11 +2,14 @@ package daemon_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.opentelemetry.io/otel/sdk/metric"
@@ -129,5 +132,94 @@ func TestSinkRefusals(t *testing.T) {
 	})
 	if measured["caracal.daemon.audit_ship_failures sink=file"] == 0 || measured["caracal.daemon.audit_lag"] != 0 {
 		t.Errorf("measured %v", measured)
+	}
+}
+
+// Something on the way to the admin side that takes no long bodies holds nothing up:
+// batches become shorter, and only a record that does not pass by itself is a gap.
+func TestShortBodies(t *testing.T) {
+	const most = 8 << 10
+	p, n, _ := one(t, nil)
+	p.misbehave(func(r *http.Request) int {
+		if r.URL.Path == "/v1/audit/batches" {
+			return http.StatusServiceUnavailable // until there is more than one body
+		}
+		return 0
+	})
+	noise := func(bytes int) string {
+		b := make([]byte, bytes/2)
+		_, _ = rand.Read(b)
+		return fmt.Sprintf(`,"pad":"%x"`, b)
+	}
+	want := map[string]bool{}
+	for i := range 40 {
+		size := 1 << 10
+		if i == 17 {
+			size = 64 << 10
+		}
+		got := n.decide(inputOf("z1", "read", noise(size)))
+		want[got.DecisionID] = i != 17
+	}
+	var refused atomic.Int32
+	p.misbehave(func(r *http.Request) int {
+		if r.URL.Path == "/v1/audit/batches" && r.ContentLength > most {
+			refused.Add(1)
+			return http.StatusRequestEntityTooLarge
+		}
+		return 0
+	})
+	p.wait("all records but one, and a gap", func() bool { return len(p.records) == len(want) || touched(p) })
+	for id, kept := range want {
+		if _, ok := p.kept()[id]; ok != kept {
+			t.Errorf("record %s: kept %t", id, ok)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gaps != 1 || refused.Load() == 0 {
+		t.Errorf("%d records are missing, %d bodies were refused", p.gaps, refused.Load())
+	}
+}
+
+// boastful is a sink that says it has more than it was given.
+type boastful struct {
+	audit.Sink
+	away atomic.Bool
+}
+
+func (s *boastful) Take(ctx context.Context, daemonID string, b *audit.EncodedBatch) (uint64, int, error) {
+	if s.away.Load() {
+		return 0, 0, errors.New("away")
+	}
+	if err := b.Cut(1); err != nil {
+		return 0, 0, err
+	}
+	next, size, err := s.Sink.Take(ctx, daemonID, b)
+	return next + 1000, size, err
+}
+
+// Only what was handed over counts as shipped.
+func TestSinkBoasts(t *testing.T) {
+	real, err := files.Open(files.Options{Path: filepath.Join(t.TempDir(), "audit.ndjson")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = real.Close() })
+	picked := &picky{Sink: real, refuse: func(audit.Record) error { return nil }}
+	s := &boastful{Sink: picked}
+	s.away.Store(true)
+	p, n, _ := one(t, func(c *daemon.Config) { c.AuditSink = s })
+	var want []string
+	for range 5 {
+		want = append(want, n.decide(inputOf("z1", "read", "")).DecisionID)
+	}
+	s.away.Store(false)
+	p.wait("every record to be taken", func() bool { return len(picked.records()) >= len(want) || touched(p) })
+	var got []string
+	for _, r := range picked.records() {
+		got = append(got, r.ID)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

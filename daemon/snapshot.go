@@ -80,6 +80,9 @@ func (s *snapshot) took(d time.Duration) {
 	}
 }
 
+// tookLonger notes that an evaluation would have held others up, and was broken off.
+func (s *snapshot) tookLonger() { s.slowness.Store(slowMost) }
+
 // newSnapshot makes the snapshot of a verified pointer. It refuses settings
 // that could not be honoured.
 func newSnapshot(generation uint64, p *bundle.Pointer, set *policy.Set, loadedAt time.Time) (*snapshot, error) {

@@ -115,12 +115,9 @@ func keyedAlike(p *program) error {
 // evaluate runs the program where the caller is, unless that comes to a built-in
 // that may take long: then it is run again where it can be left behind.
 func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits, known *results) (outcome, error) {
-	if in.program != e.program {
-		whole, err := in.whole()
-		if err != nil {
-			return outcome{}, err
-		}
-		in = whole
+	in, err := e.readable(in)
+	if err != nil {
+		return outcome{}, err
 	}
 	if !e.program.Foreign() {
 		return e.inPlace(ctx, in, lim, known)
@@ -140,6 +137,37 @@ func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits, kn
 		return outcome{}, err
 	}
 	return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) { return e.run(whole, m, known, false) })
+}
+
+// readable is the input as the program reads it: whole, where it was read for another.
+func (e *compiledEngine) readable(in *Input) (*Input, error) {
+	if in.program == e.program {
+		return in, nil
+	}
+	return in.whole()
+}
+
+// evaluateSoon runs the program where the caller is, for as long as that may take.
+func (e *compiledEngine) evaluateSoon(ctx context.Context, in *Input, lim Limits, known *results, soon time.Duration) (outcome, error) {
+	if e.unprompted.Load() > 0 {
+		return outcome{}, errLater
+	}
+	in, err := e.readable(in)
+	if err != nil {
+		return outcome{}, err
+	}
+	short := lim
+	short.Timeout = min(soon, lim.Timeout)
+	o, err := e.inPlace(ctx, in, short, known)
+	var stopped *evaluationError
+	switch {
+	case errors.Is(err, engine.ErrSlow):
+		e.unprompted.Store(unpromptedRuns)
+		return outcome{}, errLater
+	case soon < lim.Timeout && errors.As(err, &stopped) && stopped.reason == ReasonTimeout:
+		return outcome{}, errLater
+	}
+	return o, err
 }
 
 // unpromptedRuns is how many evaluations do not begin where the caller is after one

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -35,7 +36,21 @@ func (s *Set) Evaluate(ctx context.Context, in *Input, lim Limits) Result {
 // Decide is Evaluate for those who answer in JSON: what most decisions come to has
 // been encoded before.
 func (s *Set) Decide(ctx context.Context, in *Input, lim Limits) *Answer {
-	r, known := s.evaluate(ctx, in, lim)
+	return answered(s.evaluate(ctx, in, lim))
+}
+
+// DecideSoon is Decide for those whom nothing may hold up: nil where it would take longer
+// than soon, or might not end soon after that.
+func (s *Set) DecideSoon(ctx context.Context, in *Input, lim Limits, soon time.Duration) *Answer {
+	o, err := s.evaluator.evaluateSoon(ctx, in, lim.orDefault(), &s.results, soon)
+	if errors.Is(err, errLater) {
+		return nil
+	}
+	return answered(s.conclude(o, err))
+}
+
+// answered is what a result comes to in JSON, where it is not known already.
+func answered(r Result, known *Answer) *Answer {
 	if known != nil {
 		return known
 	}

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -16,7 +18,13 @@ type evaluator interface {
 	//
 	// known are the results that the set remembers, nil for none.
 	evaluate(ctx context.Context, in *Input, lim Limits, known *results) (outcome, error)
+	// evaluateSoon is evaluate where that is done within a time, and errLater where it
+	// is not. It never waits for anything.
+	evaluateSoon(ctx context.Context, in *Input, lim Limits, known *results, soon time.Duration) (outcome, error)
 }
+
+// errLater is that an evaluation takes more time than there was.
+var errLater = errors.New("the evaluation takes longer")
 
 // outcome is what an evaluator found.
 type outcome struct {

@@ -104,6 +104,11 @@ func (e *topdownEngine) evaluate(ctx context.Context, in *Input, lim Limits, _ *
 	})
 }
 
+// evaluateSoon never evaluates: a call of a built-in cannot be interrupted.
+func (e *topdownEngine) evaluateSoon(context.Context, *Input, Limits, *results, time.Duration) (outcome, error) {
+	return outcome{}, errLater
+}
+
 // run evaluates for an input, nil for none, and tells tracers of it. hook, where it is
 // not nil, is told what is printed.
 func (e *topdownEngine) run(m *meter, in ast.Value, hook print.Hook, tracers ...topdown.QueryTracer) (o outcome, err error) {
