@@ -25,6 +25,7 @@ build: ## Leave bin/caracal, bin/caracald and bin/caracal-bench
 
 test: build ## All tests
 	$(GO) test $(RACE) -timeout 40m ./...
+	$(GO) test -run 'TestAllocations$$' ./daemon ./policy
 	cd bench && $(GO) test -timeout 10m ./...
 	@$(MAKE) --no-print-directory deploy-check
 

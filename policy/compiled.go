@@ -159,15 +159,21 @@ func (e *compiledEngine) evaluateSoon(ctx context.Context, in *Input, lim Limits
 	short := lim
 	short.Timeout = min(soon, lim.Timeout)
 	o, err := e.inPlace(ctx, in, short, known)
-	var stopped *evaluationError
 	switch {
+	case err == nil:
+		return o, nil
 	case errors.Is(err, engine.ErrSlow):
 		e.unprompted.Store(unpromptedRuns)
 		return outcome{}, errLater
-	case soon < lim.Timeout && errors.As(err, &stopped) && stopped.reason == ReasonTimeout:
+	case soon < lim.Timeout && outOfTime(err):
 		return outcome{}, errLater
 	}
-	return o, err
+	return outcome{}, err
+}
+
+func outOfTime(err error) bool {
+	var stopped *evaluationError
+	return errors.As(err, &stopped) && stopped.reason == ReasonTimeout
 }
 
 // unpromptedRuns is how many evaluations do not begin where the caller is after one

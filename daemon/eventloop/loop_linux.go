@@ -331,9 +331,10 @@ func (lp *loop) take(now time.Time) {
 	}
 	g.pending, lp.room = pending, lp.room[:0]
 	lp.pending = append(lp.pending, g)
-	lp.coming = new(group)
 	if n := len(lp.groups); n > 0 {
 		lp.coming, lp.groups = lp.groups[n-1], lp.groups[:n-1]
+	} else {
+		lp.coming = new(group)
 	}
 }
 
