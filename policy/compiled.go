@@ -43,12 +43,17 @@ var foldLimits = Limits{Timeout: 100 * time.Millisecond, MaxMemory: 8 << 20}
 // where shared is not nil. It fails where the plan has
 // something that the engine does not evaluate as topdown does.
 func newCompiled(ctx context.Context, p *program, rules int, shared *engine.Functions) (*compiledEngine, error) {
-	if err := keyedAlike(p); err != nil {
+	if err := errors.Join(keyedAlike(p), walkedAlike(p)); err != nil {
 		return nil, err
 	}
 	decls := map[string]*ast.Builtin{heldBuiltin.Name: heldBuiltin}
 	for name, decl := range guardedDecls() {
 		decls[name] = decl
+	}
+	for i := range p.documents {
+		m := p.compiler.Modules[moduleKey(i)]
+		unbindRelations(m)
+		defer bindGuards(m) // for OPA's evaluator
 	}
 	plan, err := engine.Plan(ctx, p.compiler, entryQuery(), decls)
 	if err != nil {
@@ -71,8 +76,10 @@ func newCompiled(ctx context.Context, p *program, rules int, shared *engine.Func
 
 // builtinFunc finds what a compiled policy calls by that name.
 func builtinFunc(name string) topdown.BuiltinFunc {
-	if b, ok := extraBuiltins()[name]; ok {
-		return b.Func
+	for _, known := range [...]string{name, guardPrefix + name} {
+		if b, ok := extraBuiltins()[known]; ok {
+			return b.Func
+		}
 	}
 	return topdown.GetBuiltin(name)
 }
@@ -112,6 +119,25 @@ func keyedAlike(p *program) error {
 	return nil
 }
 
+// walkedAlike refuses relations, which walk is, in the two forms that OPA's planner takes
+// for something else: in a negation the plan goes on where nothing was found, and without
+// a place for what is found it goes on once, whatever the number of results.
+func walkedAlike(p *program) (err error) {
+	for i := range p.documents {
+		ast.WalkExprs(p.compiler.Modules[moduleKey(i)], func(e *ast.Expr) bool {
+			if !e.IsCall() {
+				return false
+			}
+			name := unguarded(e.Operator().String())
+			if b := ast.BuiltinMap[name]; b != nil && b.Relation && (e.Negated || len(e.Operands()) <= b.Decl.Arity()) {
+				err = fmt.Errorf("%s is negated, or without a place for what it finds", name)
+			}
+			return err != nil
+		})
+	}
+	return err
+}
+
 // evaluate runs the program where the caller is, unless that comes to a built-in
 // that may take long: then it is run again where it can be left behind.
 func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits, known *results) (outcome, error) {
@@ -119,17 +145,13 @@ func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits, kn
 	if err != nil {
 		return outcome{}, err
 	}
-	if !e.program.Foreign() {
-		return e.inPlace(ctx, in, lim, known)
-	}
 	if e.unprompted.Load() <= 0 || e.unprompted.Add(-1) < 0 {
-		began := time.Now()
-		o, err := e.inPlace(ctx, in, lim, known)
+		o, left, err := e.inPlace(ctx, in, lim, known)
 		if !errors.Is(err, engine.ErrSlow) {
 			return o, err
 		}
 		e.unprompted.Store(unpromptedRuns)
-		lim.Timeout -= time.Since(began)
+		lim.Timeout = left
 	}
 	// A call that cannot be interrupted may outlast the caller's document.
 	whole, err := in.whole()
@@ -158,7 +180,7 @@ func (e *compiledEngine) evaluateSoon(ctx context.Context, in *Input, lim Limits
 	}
 	short := lim
 	short.Timeout = min(soon, lim.Timeout)
-	o, err := e.inPlace(ctx, in, short, known)
+	o, _, err := e.inPlace(ctx, in, short, known)
 	switch {
 	case err == nil:
 		return o, nil
@@ -180,19 +202,25 @@ func outOfTime(err error) bool {
 // that came to a built-in which may take long.
 const unpromptedRuns = 64
 
-// inPlace evaluates where the caller is. ErrSlow: it came to a built-in that may
-// take long.
-func (e *compiledEngine) inPlace(ctx context.Context, in *Input, lim Limits, known *results) (outcome, error) {
+// inPlace evaluates where the caller is. ErrSlow: it came to a call of a built-in that
+// may take long, and left is the time that was not used yet.
+func (e *compiledEngine) inPlace(ctx context.Context, in *Input, lim Limits, known *results) (o outcome, left time.Duration, err error) {
 	m := meters.Get().(*meter)
 	m.begin(ctx, lim)
-	o, err := e.run(in, m, known, true)
+	if o, err = e.run(in, m, known, true); errors.Is(err, engine.ErrSlow) {
+		left = time.Until(m.deadline)
+	}
 	*m = meter{}
 	meters.Put(m)
-	return o, err
+	return o, left, err
 }
 
 // meters are those of evaluations that end when their caller's do.
 var meters = sync.Pool{New: func() any { return new(meter) }}
+
+// promptResult is the most parts that a result has which is put together where the
+// caller is.
+const promptResult = 1 << 14
 
 func (e *compiledEngine) run(in *Input, m *meter, known *results, prompt bool) (o outcome, err error) {
 	defer func() {
@@ -227,7 +255,18 @@ func (e *compiledEngine) run(in *Input, m *meter, known *results, prompt bool) (
 		}
 		o.keep = known.keeper(resultKey{n, strings.Clone(marks)})
 	}
-	o.value, o.held = value.AST(), slices.Clone(found.Held)
+	// What follows looks at all of the value, so it must be of bounded size, as
+	// topdownEngine has it.
+	switch size := value.Parts(); {
+	case size > m.left/scalarSize:
+		return outcome{}, m.outOfMemory()
+	case prompt && size > promptResult:
+		return outcome{}, engine.ErrSlow
+	}
+	if o.value = value.AST(); treeSize(o.value, m.left) >= m.left {
+		return outcome{}, m.outOfMemory()
+	}
+	o.held = slices.Clone(found.Held)
 	return o, nil
 }
 

@@ -78,8 +78,10 @@ func bounded(f topdown.BuiltinFunc, g guard) topdown.BuiltinFunc {
 
 // bindGuards replaces, in a compiled module, the references to built-ins that
 // have a guard by references to the bounded ones.
-func bindGuards(m *ast.Module) {
-	refs := guardedRefs()
+func bindGuards(m *ast.Module) { rebind(m, guardedRefs()) }
+
+// rebind replaces references to built-ins in a compiled module.
+func rebind(m *ast.Module, refs map[string]ast.Ref) {
 	bind := func(t *ast.Term) {
 		if ref, ok := t.Value.(ast.Ref); ok && !ref[0].Equal(ast.DefaultRootDocument) {
 			if to, ok := refs[ref.String()]; ok {
@@ -104,6 +106,18 @@ func bindGuards(m *ast.Module) {
 		}
 		return false
 	}).Walk(m)
+}
+
+// unbindRelations is the reverse of bindGuards for built-ins that have any number of
+// results: the planner knows only OPA's own for such. builtinFunc bounds them all the same.
+func unbindRelations(m *ast.Module) {
+	back := map[string]ast.Ref{}
+	for name, ref := range guardedRefs() {
+		if b := ast.BuiltinMap[name]; b.Relation {
+			back[ref.String()] = b.Ref()
+		}
+	}
+	rebind(m, back)
 }
 
 // Sizes that guards reckon with; they include the term around each value.

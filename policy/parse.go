@@ -147,6 +147,9 @@ func compile(docs []*document) (*ast.Compiler, []ContentError) {
 	if err != nil {
 		return nil, contentErrors(err, "")
 	}
+	if refused := selfContained(docs, c); refused != nil {
+		return nil, refused
+	}
 	return c, nil
 }
 

@@ -31,7 +31,10 @@ func (s *scope) sayConflict() string {
 
 // brief writes a value for a message.
 func brief(v Value) string {
-	const most = 80
+	const most, mostParts = 80, 1 << 10
+	if parts(v) > mostParts {
+		return "a large " + string(v.Kind())
+	}
 	text := v.AST().String()
 	if len(text) > most {
 		return strings.ToValidUTF8(text[:most], "") + "..."
@@ -75,6 +78,9 @@ func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
 		conflict := s.at(x.GetLocation(), s.conflictMessage(), ErrConflict)
 		s.emit(func(m *machine) signal {
 			v, old := source.of(m), m.frame[to]
+			if !m.compares(old, v) {
+				return failed
+			}
 			if old.k != undefined && !equal(old, v) {
 				return m.failAt(conflict, ": "+brief(old)+" and "+brief(v))
 			}
@@ -107,8 +113,12 @@ func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
 }
 
 // found is how the statement ends that gives a rule its value: where it is the
-// only one that the function can have, the loops around it are done with.
+// only one that the function can have, the loops around it are done with. Not where
+// the rest of a loop might find that other rules hold, which is asked for.
 func (s *scope) found(x *ir.AssignVarOnceStmt) signal {
+	if s.opts.Held != "" && s.calls > s.before {
+		return next
+	}
 	if s.single.k == undefined || int(x.Target) != s.shared || s.following != nil || s.depth <= 0 {
 		return next
 	}

@@ -11,17 +11,70 @@ const (
 	collectionBytes = int64(unsafe.Sizeof(collection{}))
 )
 
-// maxParts is the most parts that a value may have, each counted as often as it
-// occurs: f(x) := [x, x], nested, makes values that take no room and no end of
-// time to compare.
+// maxParts is the most parts that a value may have which is gone through whole, each
+// counted as often as it occurs: f(x) := [x, x], nested, makes values that take no room
+// and no end of time to compare.
 const maxParts = 1 << 22
 
 // grow accounts for parts of c, and for bytes.
 func (m *machine) grow(c *collection, parts, bytes int64) bool {
-	if c.size += parts; c.size > maxParts {
-		bytes = math.MaxInt64 / 2
-	}
+	c.grown(parts)
 	return m.charge(bytes)
+}
+
+// through accounts for going through n parts. It fails the evaluation where these are
+// more than there may be.
+func (m *machine) through(n int64) bool {
+	if n > maxParts {
+		if !m.charge(math.MaxInt64 / 2) {
+			return false
+		}
+		m.fail(errStopped) // without a meter
+		return false
+	}
+	return m.spend(int(n))
+}
+
+// compares accounts for comparing two values, whose kinds say more often than not that
+// this takes no time.
+func (m *machine) compares(v, w Value) bool {
+	if v.k != w.k || v.k < stringKind || v.p == w.p || v.k == stringKind && min(v.n, w.n) < longText {
+		return true
+	}
+	return m.through(min(parts(v), parts(w)))
+}
+
+// longText is from how many bytes on it is counted that a text is gone through.
+const longText = 1 << 10
+
+// seeks accounts for finding a key in a set or an object, by its hash or by comparing it
+// with each of a few.
+func (m *machine) seeks(c *collection, key Value) bool {
+	if !key.isCollection() {
+		return true
+	}
+	n := parts(key)
+	if c.slots == nil {
+		n *= int64(len(c.keys))
+	}
+	return m.through(n)
+}
+
+// get is get, and accounts for it. m.err says where it is undefined because the
+// evaluation failed.
+func (m *machine) get(v, key Value) Value {
+	if key.isCollection() && v.isCollection() && v.k != arrayKind && !m.seeks(v.collection(), key) {
+		return Value{}
+	}
+	return get(v, key)
+}
+
+// undefined is how a statement ends whose value is undefined, or could not be had.
+func (m *machine) undefined() signal {
+	if m.err != nil {
+		return failed
+	}
+	return leave
 }
 
 // make gives an empty collection with room for n.
@@ -55,6 +108,9 @@ func (m *machine) add(to, v Value) bool {
 		c.keys = m.push(c.keys, v)
 		return m.grow(c, parts(v), valueBytes)
 	}
+	if !m.seeks(c, v) {
+		return false
+	}
 	if c.find(v) >= 0 {
 		return true
 	}
@@ -66,6 +122,9 @@ func (m *machine) add(to, v Value) bool {
 // insert puts a key into an object, over what is there.
 func (m *machine) insert(to, key, val Value) bool {
 	c := to.collection()
+	if !m.seeks(c, key) {
+		return false
+	}
 	if i := c.find(key); i >= 0 {
 		c.vals[i] = val
 		return true
@@ -78,7 +137,13 @@ func (m *machine) insert(to, key, val Value) bool {
 // insertOnce is insert, and false where the key is there with another value.
 func (m *machine) insertOnce(to, key, val Value) (free, ok bool) {
 	c := to.collection()
+	if !m.seeks(c, key) {
+		return false, false
+	}
 	if i := c.find(key); i >= 0 {
+		if !m.compares(c.vals[i], val) {
+			return false, false
+		}
 		return equal(c.vals[i], val), true
 	}
 	return true, m.insert(to, key, val)

@@ -135,6 +135,10 @@ func (s *scope) choices(of ir.Operand, o operand) []Value {
 	return nil
 }
 
+// expressionSlowness is about how many times as long a regular expression takes for a
+// text as a search.
+const expressionSlowness = 16
+
 // matchExpressions compiles regex.match with expressions that are constants.
 func (s *scope) matchExpressions(x *ir.CallStmt, args []operand, to int) bool {
 	if len(args) != 2 {
@@ -150,7 +154,7 @@ func (s *scope) matchExpressions(x *ir.CallStmt, args []operand, to int) bool {
 		if v.k != stringKind {
 			return leave
 		}
-		if !m.charge(v.n) {
+		if !m.look(expressionSlowness*v.n) || !m.charge(v.n) {
 			return failed
 		}
 		m.frame[to] = boolean(expressions[expression.of(m).string()].MatchString(v.string()))
@@ -204,11 +208,26 @@ type foreign struct {
 	at   *place
 }
 
+// An operand of more than promptParts that OPA has no form of yet is not given to a
+// built-in where that cannot be left behind. conversionSlowness is about how many times
+// as long as a comparison it takes to make one.
+const (
+	promptParts        = 1 << 12
+	conversionSlowness = 4
+)
+
 func (f *foreign) call(m *machine) signal {
 	if f.slow && m.prompt {
 		return m.fail(ErrSlow)
 	}
-	if !m.step() {
+	size := int64(0)
+	for i := range f.args {
+		size += m.unconverted(f.args[i].of(m))
+	}
+	if size > promptParts && m.prompt {
+		return m.fail(ErrSlow) // the built-in takes its time for so much too
+	}
+	if !m.step() || !m.through(size) || !m.spend(int((conversionSlowness-1)*size)) {
 		return failed
 	}
 	if !m.hasContext {
@@ -221,7 +240,7 @@ func (f *foreign) call(m *machine) signal {
 	// OPA keeps some operands for later, and the document may be gone then.
 	terms := make([]*ast.Term, len(f.args))
 	for i := range f.args {
-		if terms[i] = f.args[i].of(m).term(); terms[i] == nil {
+		if terms[i] = m.term(f.args[i].of(m)); terms[i] == nil {
 			return leave
 		}
 	}
@@ -231,7 +250,7 @@ func (f *foreign) call(m *machine) signal {
 		out = m.make(arrayKind, 0)
 	}
 	err := f.impl(m.bctx, terms, func(t *ast.Term) error {
-		v, err := fromAST(t.Value)
+		v, err := fromAST(t.Value, m.known)
 		if err != nil {
 			return err
 		}

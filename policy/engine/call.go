@@ -18,6 +18,7 @@ func (s *scope) call(x *ir.CallStmt) {
 }
 
 func (s *scope) callFunction(x *ir.CallStmt, f *function) {
+	s.calls++
 	if len(x.Args) != len(f.params) {
 		s.fail("%s is called with %d arguments", x.Func, len(x.Args))
 		return
@@ -129,6 +130,7 @@ func (s *scope) callDynamic(x *ir.CallDynamicStmt) {
 	if s.owner != nil {
 		s.owner.impure = true
 	}
+	s.calls++
 	path := s.operands(x.Path)
 	args := make([]operand, len(x.Args))
 	for i, l := range x.Args {

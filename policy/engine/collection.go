@@ -25,8 +25,8 @@ type collection struct {
 	sorted bool
 	// constant says that it was put together once, when a program was compiled.
 	constant bool
-	// size counts the parts of the value, each as often as it occurs; what goes
-	// through a value whole takes that long.
+	// size counts the parts of the value, each as often as it occurs, to mostSize; what
+	// goes through a value whole takes that long.
 	size int64
 	// slots is the hash table: places in keys, counted from 1; nil while small.
 	slots []int32
@@ -34,13 +34,24 @@ type collection struct {
 
 func (c *collection) value(k kind) Value { return Value{k: k, p: unsafe.Pointer(c)} }
 
-// parts is how many values v consists of, itself included.
+// parts is how many values v consists of, itself included. Long strings count for
+// several, as what is done with them takes longer.
 func parts(v Value) int64 {
-	if v.isCollection() {
+	switch {
+	case v.isCollection():
 		return 1 + v.collection().size
+	case v.k == stringKind:
+		return 1 + v.n>>8
 	}
 	return 1
 }
+
+// mostSize is what sizes are counted to: values that share parts may have more than
+// there are numbers.
+const mostSize = 1 << 60
+
+// grown counts further parts.
+func (c *collection) grown(parts int64) { c.size = min(c.size+parts, mostSize) }
 
 // members are the elements of an array or a set, the values of an object.
 func (v Value) members() []Value {
@@ -155,11 +166,11 @@ func freeze(v Value) {
 	c.size = 0
 	for _, key := range c.keys {
 		freeze(key)
-		c.size += parts(key)
+		c.grown(parts(key))
 	}
 	for _, val := range c.vals {
 		freeze(val)
-		c.size += parts(val)
+		c.grown(parts(val))
 	}
 	c.sort(v.k)
 }
@@ -238,9 +249,9 @@ func get(v, key Value) Value {
 			return c.vals[i]
 		}
 	case arrayKind:
-		if key.isInt() {
-			if keys := v.collection().keys; key.n >= 0 && key.n < int64(len(keys)) {
-				return keys[key.n]
+		if n, ok := key.whole(); ok {
+			if keys := v.collection().keys; n >= 0 && n < int64(len(keys)) {
+				return keys[n]
 			}
 		}
 	case setKind:

@@ -10,14 +10,24 @@ import (
 
 // FromAST gives the engine's form of a ground value, frozen.
 func FromAST(v ast.Value) (Value, error) {
-	out, err := fromAST(v)
+	out, err := fromAST(v, nil)
 	if err == nil {
 		freeze(out)
 	}
 	return out, err
 }
 
-func fromAST(v ast.Value) (Value, error) {
+// fromAST is FromAST without freezing. known are values whose forms of OPA may be parts
+// of v.
+func fromAST(v ast.Value, known map[ast.Value]Value) (Value, error) {
+	if len(known) > 0 {
+		switch v.(type) {
+		case *ast.Array, ast.Set, ast.Object:
+			if own, ok := known[v]; ok {
+				return own, nil
+			}
+		}
+	}
 	switch v := v.(type) {
 	case ast.Null:
 		return null, nil
@@ -30,22 +40,24 @@ func fromAST(v ast.Value) (Value, error) {
 	case *ast.Array:
 		c := &collection{keys: make([]Value, 0, v.Len())}
 		for i := range v.Len() {
-			item, err := fromAST(v.Elem(i).Value)
+			item, err := fromAST(v.Elem(i).Value, known)
 			if err != nil {
 				return Value{}, err
 			}
 			c.keys = append(c.keys, item)
+			c.grown(parts(item))
 		}
 		return c.value(arrayKind), nil
 	case ast.Set:
 		c := &collection{keys: make([]Value, 0, v.Len())}
 		for _, t := range v.Slice() {
-			item, err := fromAST(t.Value)
+			item, err := fromAST(t.Value, known)
 			if err != nil {
 				return Value{}, err
 			}
 			c.keys = append(c.keys, item)
 			c.appended()
+			c.grown(parts(item))
 		}
 		c.sorted = c.sorted || len(c.keys) == 0
 		return c.value(setKind), nil
@@ -53,12 +65,13 @@ func fromAST(v ast.Value) (Value, error) {
 		c := &collection{keys: make([]Value, 0, v.Len()), vals: make([]Value, 0, v.Len())}
 		var failed error
 		v.Until(func(k, t *ast.Term) bool {
-			key, err := fromAST(k.Value)
+			key, err := fromAST(k.Value, known)
 			if err == nil {
 				var val Value
-				if val, err = fromAST(t.Value); err == nil {
+				if val, err = fromAST(t.Value, known); err == nil {
 					c.keys, c.vals = append(c.keys, key), append(c.vals, val)
 					c.appended()
+					c.grown(parts(key) + parts(val))
 				}
 			}
 			failed = err
@@ -125,7 +138,55 @@ func (v Value) AST() ast.Value {
 }
 
 // term is OPA's form of a value, a copy.
-func (v Value) term() *ast.Term {
+func (v Value) term() *ast.Term { return v.termOf(Value.term) }
+
+// Values of keptParts and more are converted once in an evaluation, and are kept until
+// mostKept parts were converted in all.
+const (
+	keptParts = 64
+	mostKept  = 1 << 20
+)
+
+// term is the term of a value, which large ones have from before where they were
+// converted in this evaluation.
+func (m *machine) term(v Value) *ast.Term {
+	if n := parts(v); !v.isCollection() || n < keptParts {
+		m.converted += n
+		return v.term()
+	}
+	c := v.collection()
+	if t := m.terms[c]; t != nil {
+		return t
+	}
+	t := v.termOf(m.term)
+	if m.converted <= mostKept {
+		if m.terms == nil {
+			m.terms, m.known = map[*collection]*ast.Term{}, map[ast.Value]Value{}
+		}
+		m.terms[c], m.known[t.Value] = t, v
+	}
+	return t
+}
+
+// unconverted is how many parts of a value have to be converted for term, about.
+func (m *machine) unconverted(v Value) int64 {
+	n := parts(v)
+	if n < keptParts || len(m.terms) == 0 || !v.isCollection() {
+		return n
+	}
+	if m.terms[v.collection()] != nil {
+		return 1
+	}
+	for _, item := range v.members() {
+		if item.isCollection() && m.terms[item.collection()] != nil {
+			n -= parts(item)
+		}
+	}
+	return max(n, 1)
+}
+
+// termOf is a value's form of OPA, in which inner makes those of its parts.
+func (v Value) termOf(inner func(Value) *ast.Term) *ast.Term {
 	switch v.k {
 	case nullKind:
 		return ast.InternedNullTerm
@@ -140,7 +201,7 @@ func (v Value) term() *ast.Term {
 		c.sort(v.k)
 		terms := make([]*ast.Term, len(c.keys))
 		for i, item := range c.keys {
-			terms[i] = item.term()
+			terms[i] = inner(item)
 		}
 		if v.k == arrayKind {
 			return ast.ArrayTerm(terms...)
@@ -151,7 +212,7 @@ func (v Value) term() *ast.Term {
 		c.sort(v.k)
 		pairs := make([][2]*ast.Term, len(c.keys))
 		for i, key := range c.keys {
-			pairs[i] = [2]*ast.Term{key.term(), c.vals[i].term()}
+			pairs[i] = [2]*ast.Term{inner(key), inner(c.vals[i])}
 		}
 		return ast.ObjectTerm(pairs...)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
@@ -157,6 +158,12 @@ type machine struct {
 	bctx        topdown.BuiltinContext
 	hasContext  bool
 	context     func(Meter) topdown.BuiltinContext
+	// terms are OPA's forms of large values that its built-ins were given, and known the
+	// values of these, so that a loop does not convert one again and again. converted is
+	// how many parts were converted.
+	terms     map[*collection]*ast.Term
+	known     map[ast.Value]Value
+	converted int64
 }
 
 var machines = sync.Pool{New: func() any { return new(machine) }}
@@ -265,6 +272,14 @@ func (m *machine) step() bool {
 // spend counts the work of going through n values.
 func (m *machine) spend(n int) bool {
 	if m.fuel -= n / 8; m.fuel > 0 {
+		return true
+	}
+	return m.refuel()
+}
+
+// look counts the work of going through bytes.
+func (m *machine) look(bytes int64) bool {
+	if m.fuel -= int(bytes >> 6); m.fuel > 0 {
 		return true
 	}
 	return m.refuel()

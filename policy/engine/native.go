@@ -24,7 +24,7 @@ var natives = map[string]native{
 	ast.GreaterThan.Name:     {two: comparison(func(a, b Value) bool { return compare(a, b) > 0 })},
 	ast.GreaterThanEq.Name:   {two: comparison(func(a, b Value) bool { return compare(a, b) >= 0 })},
 	ast.Member.Name:          {two: member},
-	ast.MemberWithKey.Name:   {three: func(_ *machine, k, v, c Value) Value { return boolean(memberAt(k, v, c)) }},
+	ast.MemberWithKey.Name:   {three: memberAt},
 	ast.Count.Name:           {one: count},
 	ast.StartsWith.Name:      {two: onStrings(strings.HasPrefix)},
 	ast.EndsWith.Name:        {two: onStrings(strings.HasSuffix)},
@@ -60,7 +60,7 @@ var natives = map[string]native{
 // comparison counts the work of comparing collections.
 func comparison(f func(a, b Value) bool) func(*machine, Value, Value) Value {
 	return func(m *machine, a, b Value) Value {
-		if a.isCollection() && a.k == b.k && !m.spend(int(min(parts(a), parts(b)))) {
+		if !m.compares(a, b) {
 			return Value{}
 		}
 		return boolean(f(a, b))
@@ -82,6 +82,9 @@ func member(m *machine, x, xs Value) Value {
 	}
 	c := xs.collection()
 	if xs.k == setKind {
+		if !m.seeks(c, x) {
+			return Value{}
+		}
 		return boolean(c.find(x) >= 0)
 	}
 	items := c.keys
@@ -92,6 +95,9 @@ func member(m *machine, x, xs Value) Value {
 		return Value{}
 	}
 	for i := range items {
+		if !m.compares(items[i], x) {
+			return Value{}
+		}
 		if equal(items[i], x) {
 			return trueValue
 		}
@@ -100,14 +106,20 @@ func member(m *machine, x, xs Value) Value {
 }
 
 // memberAt is k, v in xs.
-func memberAt(k, v, xs Value) bool {
-	item := get(xs, k)
-	return item.k != undefined && equal(item, v)
+func memberAt(m *machine, k, v, xs Value) Value {
+	item := m.get(xs, k)
+	if !m.compares(item, v) {
+		return Value{}
+	}
+	return boolean(item.k != undefined && equal(item, v))
 }
 
-func count(_ *machine, v Value) Value {
+func count(m *machine, v Value) Value {
 	switch {
 	case v.k == stringKind:
+		if !m.look(v.n) {
+			return Value{}
+		}
 		return integer(int64(utf8.RuneCountInString(v.string())))
 	case v.isCollection():
 		return integer(int64(len(v.collection().keys)))
@@ -116,8 +128,8 @@ func count(_ *machine, v Value) Value {
 }
 
 func onStrings(f func(a, b string) bool) func(*machine, Value, Value) Value {
-	return func(_ *machine, a, b Value) Value {
-		if a.k != stringKind || b.k != stringKind {
+	return func(m *machine, a, b Value) Value {
+		if a.k != stringKind || b.k != stringKind || !m.look(a.n) {
 			return Value{}
 		}
 		return boolean(f(a.string(), b.string()))
@@ -127,7 +139,7 @@ func onStrings(f func(a, b string) bool) func(*machine, Value, Value) Value {
 // rewritten is for functions whose result is about as long as what they get.
 func rewritten(f func(string) string) func(*machine, Value) Value {
 	return func(m *machine, v Value) Value {
-		if v.k != stringKind || !m.charge(v.n) {
+		if v.k != stringKind || !m.look(v.n) || !m.charge(v.n) {
 			return Value{}
 		}
 		return str(f(v.string()))
@@ -136,8 +148,8 @@ func rewritten(f func(string) string) func(*machine, Value) Value {
 
 // cut is for functions whose result is a part of what they get.
 func cut(f func(a, b string) string) func(*machine, Value, Value) Value {
-	return func(_ *machine, a, b Value) Value {
-		if a.k != stringKind || b.k != stringKind {
+	return func(m *machine, a, b Value) Value {
+		if a.k != stringKind || b.k != stringKind || !m.look(a.n) {
 			return Value{}
 		}
 		return str(f(a.string(), b.string()))
@@ -145,16 +157,18 @@ func cut(f func(a, b string) string) func(*machine, Value, Value) Value {
 }
 
 // substring counts characters, not bytes; a negative length means all the rest.
-func substring(_ *machine, text, start, length Value) Value {
-	if text.k != stringKind || !start.isInt() || !length.isInt() || start.n < 0 {
+func substring(m *machine, text, start, length Value) Value {
+	at, ok := start.whole()
+	n, also := length.whole()
+	if text.k != stringKind || !ok || !also || at < 0 || !m.look(text.n) {
 		return Value{}
 	}
 	s := text.string()
-	from := byteOf(s, start.n)
-	if length.n < 0 {
+	from := byteOf(s, at)
+	if n < 0 {
 		return str(s[from:])
 	}
-	return str(s[from : from+byteOf(s[from:], length.n)])
+	return str(s[from : from+byteOf(s[from:], n)])
 }
 
 // byteOf is where character n of s begins, or the end.
@@ -177,7 +191,7 @@ func byteOf(s string, n int64) int {
 // extreme is max, or min for -1, of an array or a set that is not empty.
 func extreme(sign int) func(*machine, Value) Value {
 	return func(m *machine, v Value) Value {
-		if v.k != arrayKind && v.k != setKind || len(v.collection().keys) == 0 || !m.spend(v.Len()) {
+		if v.k != arrayKind && v.k != setKind || len(v.collection().keys) == 0 || !m.through(parts(v)) {
 			return Value{}
 		}
 		keys := v.collection().keys
@@ -196,6 +210,9 @@ func concat(m *machine, separator, list Value) Value {
 		return Value{}
 	}
 	c := list.collection()
+	if !m.through(parts(list)) {
+		return Value{}
+	}
 	c.sort(list.k)
 	size := separator.n * int64(max(0, len(c.keys)-1))
 	for _, item := range c.keys {
@@ -219,7 +236,7 @@ func concat(m *machine, separator, list Value) Value {
 }
 
 func split(m *machine, text, separator Value) Value {
-	if text.k != stringKind || separator.k != stringKind {
+	if text.k != stringKind || separator.k != stringKind || !m.look(text.n) {
 		return Value{}
 	}
 	if separator.n == 0 && !m.charge(text.n*valueBytes) {
@@ -261,6 +278,9 @@ func setAnd(m *machine, a, b Value) Value {
 		return Value{}
 	}
 	for _, item := range a.collection().keys {
+		if !m.seeks(b.collection(), item) {
+			return Value{}
+		}
 		if b.collection().find(item) >= 0 && !m.add(out, item) {
 			return Value{}
 		}
@@ -284,20 +304,20 @@ func setOr(m *machine, a, b Value) Value {
 }
 
 // objectGet is object.get: a key, or an array of keys for a path.
-func objectGet(_ *machine, object, key, fallback Value) Value {
+func objectGet(m *machine, object, key, fallback Value) Value {
 	if object.k != objectKind {
 		return Value{}
 	}
 	if key.k == arrayKind {
 		v := object
 		for _, step := range key.collection().keys {
-			if v = get(v, step); v.k == undefined {
+			if v = m.get(v, step); v.k == undefined {
 				return fallback
 			}
 		}
 		return v
 	}
-	if v := get(object, key); v.k != undefined {
+	if v := m.get(object, key); v.k != undefined {
 		return v
 	}
 	return fallback

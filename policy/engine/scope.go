@@ -66,6 +66,9 @@ type scope struct {
 	// many loops the statement at hand is in, below 0 where they may not be left.
 	single Value
 	depth  int
+	// calls counts the calls of rules and functions so far, and before those that are
+	// in front of the outermost loop.
+	calls, before int
 	// top is which of the function's blocks is at hand.
 	top int
 	// following is the statement after the one at hand, nil at the end of a block.
@@ -472,6 +475,8 @@ func (s *scope) inner(b *ir.Block, loop bool) block {
 	outer := s.depth
 	if s.depth++; !loop || outer < 0 {
 		s.depth = -1
+	} else if outer == 0 {
+		s.before = s.calls
 	}
 	done := s.block(b)
 	s.depth = outer

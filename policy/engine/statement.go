@@ -132,6 +132,9 @@ func (s *scope) equality(x, y ir.Operand, want bool) {
 	}
 	s.emit(func(m *machine) signal {
 		v, w := a.of(m), b.of(m)
+		if !m.compares(v, w) {
+			return failed
+		}
 		if v.k == undefined || w.k == undefined || equal(v, w) != want {
 			return leave
 		}
@@ -144,7 +147,7 @@ func (s *scope) scan(x *ir.ScanStmt) {
 	if source.constant() && source.value.isCollection() && s.settled(x.Value) {
 		s.elements[x.Value] = source.value.members()
 	}
-	inner := s.inner(x.Block, s.following == nil)
+	inner, once := s.inner(x.Block, s.following == nil), foundOut(x.Block)
 	key, val := s.read(x.Key), s.read(x.Value)
 	s.emit(func(m *machine) signal {
 		v := source.of(m)
@@ -152,6 +155,9 @@ func (s *scope) scan(x *ir.ScanStmt) {
 			return next
 		}
 		c := v.collection()
+		if !c.sorted && v.k != arrayKind && !m.through(parts(v)) {
+			return failed
+		}
 		c.sort(v.k)
 		for i, item := range v.members() {
 			if val >= 0 {
@@ -166,12 +172,25 @@ func (s *scope) scan(x *ir.ScanStmt) {
 			if !m.step() {
 				return failed
 			}
-			if r := inner.run(m); r > next {
+			if r := inner.run(m); r > next || r == next && once {
 				return r
 			}
 		}
 		return next
 	})
+}
+
+// foundOut tells whether a loop that came to the end of its block has nothing more to
+// find out: it is that of an "every", and one of its elements did not do. OPA's
+// evaluator does not look at the others either.
+func foundOut(b *ir.Block) bool {
+	n := len(b.Stmts)
+	if n < 2 {
+		return false
+	}
+	failed, isAssign := b.Stmts[n-1].(*ir.AssignVarStmt)
+	_, asks := b.Stmts[n-2].(*ir.IsUndefinedStmt)
+	return isAssign && asks && failed.Source.Value == ir.Val(ir.Bool(true))
 }
 
 // read is where the frame has a local that a statement compiled so far reads; -1
@@ -270,9 +289,9 @@ func (s *scope) dot(x *ir.DotStmt) {
 		number := partial.number
 		s.emit(func(m *machine) signal {
 			k := key.of(m)
-			v := get(source.of(m), k)
+			v := m.get(source.of(m), k)
 			if v.k == undefined {
-				return leave
+				return m.undefined()
 			}
 			if !m.readKey(m.functions[number], k) {
 				return failed
@@ -300,9 +319,9 @@ func (s *scope) dot(x *ir.DotStmt) {
 		})
 	default:
 		s.emit(func(m *machine) signal {
-			v := get(source.of(m), key.of(m))
+			v := m.get(source.of(m), key.of(m))
 			if v.k == undefined {
-				return leave
+				return m.undefined()
 			}
 			m.frame[to] = v
 			return next

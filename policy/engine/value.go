@@ -65,6 +65,9 @@ func number(text string) Value {
 	return Value{k: numberKind, p: unsafe.Pointer(&text)}
 }
 
+// Parts is how many values v consists of, each as often as it occurs, itself included.
+func (v Value) Parts() int64 { return parts(v) }
+
 // Defined reports whether there is a value.
 func (v Value) Defined() bool { return v.k != undefined }
 
@@ -72,6 +75,19 @@ func (v Value) string() string {
 	return unsafe.String((*byte)(v.p), int(v.n))
 }
 
+// whole is the integer that a number is, however it is written: 2, 2.0 and -0 are. OPA
+// takes them alike for places in arrays and for numbers of things.
+func (v Value) whole() (n int64, ok bool) {
+	switch {
+	case v.k != numberKind:
+		return 0, false
+	case v.p == nil:
+		return v.n, true
+	}
+	return ast.Number(v.text()).Int64()
+}
+
+// isInt reports whether it is an integer that fits in 64 bits and is written as one.
 func (v Value) isInt() bool { return v.k == numberKind && v.p == nil }
 
 // text is how a number is written.
