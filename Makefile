@@ -63,7 +63,7 @@ cerbos: ## Leave bin/cerbos, a peer of the benchmark
 	cd bench/cerbos && CGO_ENABLED=0 $(GO) build -ldflags '-s -w' -o ../../bin/ github.com/cerbos/cerbos/cmd/cerbos
 
 conformance: ## Run OPA's conformance cases against the compiled engine, and say how many
-	$(GO) test ./policy/engine -run TestConformance -count 1 -v
+	$(GO) test ./policy -run TestConformance -count 1 -v
 
 fmt: ## Format the code
 	gofmt -w $$(git ls-files '*.go')

@@ -46,32 +46,31 @@ func newCompiled(ctx context.Context, p *program, rules int, shared *engine.Func
 	if err := errors.Join(keyedAlike(p), walkedAlike(p)); err != nil {
 		return nil, err
 	}
-	decls := map[string]*ast.Builtin{heldBuiltin.Name: heldBuiltin}
-	for name, decl := range guardedDecls() {
-		decls[name] = decl
-	}
-	for i := range p.documents {
-		m := p.compiler.Modules[moduleKey(i)]
-		unbindRelations(m)
-		defer bindGuards(m) // for OPA's evaluator
-	}
-	plan, err := engine.Plan(ctx, p.compiler, entryQuery(), decls)
-	if err != nil {
-		return nil, err
-	}
-	program, err := engine.Compile(plan, engine.Options{
-		Builtin:   builtinFunc,
-		Native:    unguarded,
-		Prompt:    func(name string) bool { return prompt[name] },
-		Held:      heldBuiltin.Name,
-		Rules:     rules,
-		Fold:      newMeter(ctx, foldLimits),
-		Functions: shared,
-	})
+	program, err := compileQuery(ctx, p.compiler, entryQuery(), engine.Options{Rules: rules, Fold: newMeter(ctx, foldLimits), Functions: shared})
 	if err != nil {
 		return nil, err
 	}
 	return &compiledEngine{program: program}, nil
+}
+
+// compileQuery compiles a query over modules whose rules are marked and whose built-ins
+// are guarded.
+func compileQuery(ctx context.Context, compiler *ast.Compiler, query ast.Body, opts engine.Options) (*engine.Program, error) {
+	decls := map[string]*ast.Builtin{heldBuiltin.Name: heldBuiltin}
+	for name, decl := range guardedDecls() {
+		decls[name] = decl
+	}
+	for _, m := range compiler.Modules {
+		unbindRelations(m)
+		defer bindGuards(m) // for OPA's evaluator
+	}
+	plan, err := engine.Plan(ctx, compiler, query, decls)
+	if err != nil {
+		return nil, err
+	}
+	opts.Builtin, opts.Native, opts.Held = builtinFunc, unguarded, heldBuiltin.Name
+	opts.Prompt = func(name string) bool { return prompt[name] }
+	return engine.Compile(plan, opts)
 }
 
 // builtinFunc finds what a compiled policy calls by that name.

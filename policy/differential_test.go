@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -23,7 +24,8 @@ var generous = policy.Limits{Timeout: time.Minute, MaxMemory: 1 << 30}
 // agree fails unless both evaluators give one answer for every input: decision,
 // status, determining policies and diagnostics. Of an evaluation that fails, how
 // it fails is compared, and not where; of several contradictions, one may be
-// found before another.
+// found before another. Numbers are compared by what they are: of two that are equal
+// and written differently, either may be the one that a set keeps.
 func agree(t rapid.TB, compiled, interpreted *policy.Set, inputs []string) {
 	t.Helper()
 	read := new(policy.Input)
@@ -46,6 +48,8 @@ func agree(t rapid.TB, compiled, interpreted *policy.Set, inputs []string) {
 				}
 			}
 		}
+		written := want
+		got.Diagnostics, want.Diagnostics = plain(got.Diagnostics), plain(want.Diagnostics)
 		// Reading only what the policies read changes nothing, and inputs that are
 		// one to them have one result. The text is gone before it is compared.
 		borrowed := []byte(raw)
@@ -63,9 +67,39 @@ func agree(t rapid.TB, compiled, interpreted *policy.Set, inputs []string) {
 			t.Fatalf("reading a part gives %+v, reading all %+v, for %s, by %s", projected, again, raw, text(compiled.Modules()))
 		}
 		if !reflect.DeepEqual(got, want) {
-			t.Fatalf("the compiled engine gives %+v, OPA's evaluator %+v, for %s, by %s", got, want, raw, text(compiled.Modules()))
+			t.Fatalf("the compiled engine gives %+v, OPA's evaluator %+v, for %s, by %s", got, written, raw, text(compiled.Modules()))
 		}
 	}
+}
+
+// plain is entries with each number written in one way.
+func plain(entries []policy.Entry) (copies []policy.Entry) {
+	var write func(x any) any
+	write = func(x any) any {
+		switch x := x.(type) {
+		case json.Number:
+			if r, ok := new(big.Rat).SetString(string(x)); ok {
+				return r.String()
+			}
+		case []any:
+			list := make([]any, len(x))
+			for i := range x {
+				list[i] = write(x[i])
+			}
+			return list
+		case map[string]any:
+			object := map[string]any{}
+			for k := range x {
+				object[k] = write(x[k])
+			}
+			return object
+		}
+		return x
+	}
+	for _, e := range entries {
+		copies = append(copies, write(map[string]any(e)).(map[string]any))
+	}
+	return copies
 }
 
 func text(mods []policy.Module) string {
@@ -184,7 +218,7 @@ func drawInput(t *rapid.T) string {
 		"resource":       map[string]any{"type": "service", "id": w("resource"), "identifier": w("identifier"), "scopes": wordsG.Draw(t, "scopes")},
 		"action":         map[string]any{"id": w("action")},
 		"context": map[string]any{
-			"actor_claims":       map[string]any{w("claim"): w("value"), "n": rapid.IntRange(-2, 3).Draw(t, "n"), "list": []any{w("item"), 1, nil, map[string]any{"k": w("k")}}},
+			"actor_claims":       map[string]any{w("claim"): w("value"), "n": json.Number(rapid.SampledFrom([]string{"-2", "-1", "0", "1", "2", "3", "-0", "0.0", "1.0", "2e0", "1.5"}).Draw(t, "n")), "list": []any{w("item"), 1, nil, map[string]any{"k": w("k")}}},
 			"challenge_resolved": rapid.Bool().Draw(t, "challenge"),
 			"requested_scopes":   wordsG.Draw(t, "requested"),
 		},
@@ -228,7 +262,7 @@ func (g *writer) fresh() string {
 func (g *writer) input() string {
 	return g.one("input.principal.id", "input.principal.labels", "input.principal.labels[0]", "input.resource.identifier", "input.resource.scopes",
 		"input.action.id", "input.context.requested_scopes", "input.context.actor_claims", "input.context.actor_claims.n", "input.context.actor_claims.list",
-		"input.context.actor_claims.list[3].k", "input.context.challenge_resolved", "input.delegation_edge", "input.delegation_edge.scopes", "input.session.application_id", "input.nosuch")
+		"input.context.actor_claims.list[3].k", "input.context.actor_claims.list[input.context.actor_claims.n]", "input.resource.scopes[input.context.actor_claims.n]", "input.context.challenge_resolved", "input.delegation_edge", "input.delegation_edge.scopes", "input.session.application_id", "input.nosuch")
 }
 
 // collection is an expression that is often a collection.
@@ -238,6 +272,10 @@ func (g *writer) collection() string {
 		func() string { return "members" },
 		func() string { return "table" },
 		func() string { return "{" + g.quoted() + ", " + g.value() + "}" },
+		func() string {
+			p, v := g.fresh(), g.fresh()
+			return "[" + g.one(p, v, "["+p+", "+v+"]") + " | walk(" + g.shallow() + ", [" + p + ", " + v + "])]"
+		},
 		func() string { return "[" + g.value() + ", " + g.quoted() + "]" },
 		func() string { return `{"a": ` + g.value() + `, "b": ` + g.quoted() + "}" },
 		func() string { v := g.fresh(); return "[" + v + " | some " + v + " in " + g.shallow() + "]" },
@@ -273,7 +311,9 @@ func (g *writer) value() string {
 		func() string { return "concat(\",\", " + g.collection() + ")" },
 		func() string { return "split(" + g.value() + `, "e")` },
 		func() string { return "upper(" + g.value() + ")" },
-		func() string { return "substring(" + g.value() + ", 1, 2)" },
+		func() string {
+			return "substring(" + g.value() + ", " + g.one("1", "1.0", "input.context.actor_claims.n") + ", 2)"
+		},
 		func() string { return "replace(" + g.value() + `, "a", "bb")` },
 		func() string { return "(" + g.value() + g.one(" + ", " - ", " * ", " / ", " % ") + g.value() + ")" },
 		func() string { return "object.get(" + g.collection() + ", " + g.quoted() + ", " + g.number() + ")" },
@@ -315,6 +355,13 @@ func (g *writer) condition() string {
 			k, v := g.fresh(), g.fresh()
 			return "some " + k + ", " + v + " in " + g.collection() + "; " + k + " != " + v
 		},
+		func() string { return "walk(" + g.collection() + ", [_, " + g.quoted() + "])" },
+		func() string { return "not walk(" + g.shallow() + ", [[], " + g.quoted() + "])" },
+		func() string {
+			v := g.fresh()
+			return "some " + v + " in " + g.collection() + "; " + g.one("good("+v+")", "not good("+v+")", "classify("+v+") == \"short\"", "members["+v+"]", "slots["+v+"]")
+		},
+		func() string { return g.one("", "not ") + "found" },
 		func() string {
 			v := g.fresh()
 			return "every " + v + " in " + g.collection() + " { " + v + g.one(" == ", " != ") + g.value() + " }"
@@ -357,6 +404,8 @@ func (g *writer) document(first bool) string {
 		line("classify(x) := \"short\" if count(x) < 2")
 		line("classify(x) := \"long\" if count(x) >= 2")
 		line("flag if input.context.challenge_resolved")
+		line("good(x) if x == %s", g.quoted())
+		line("found if { some x in %s; good(x) }", g.shallow())
 		line(denyDefault)
 	}
 	for range rapid.IntRange(1, 5).Draw(g.t, "rules") {
@@ -374,6 +423,10 @@ func (g *writer) document(first bool) string {
 				return "slots[" + v + "] := " + g.number() + " if { some " + v + " in input.principal.labels; " + v + " != " + g.quoted() + " }"
 			},
 			func() string { return "flag if " + g.plain() },
+			func() string { return "good(x) if x == " + g.quoted() },
+			func() string {
+				return "found if { some x in " + g.shallow() + "; " + g.one("good(x)", "members[x]", "every y in "+g.shallow()+" { good(y) }", "slots[x]; good(x)") + " }"
+			},
 			func() string {
 				return "chosen := " + g.number() + " if " + g.plain() + " else := " + g.quoted() + " if " + g.plain()
 			},

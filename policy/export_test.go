@@ -1,10 +1,31 @@
 package policy
 
-import "context"
+import (
+	"context"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/caracalai/caracald/policy/engine"
+)
 
 // CompileInterpreted compiles a set that OPA's evaluator evaluates.
 func CompileInterpreted(ctx context.Context, mods []Module) (*Set, error) {
 	return compileSet(ctx, mods, false)
+}
+
+// CompileQuery compiles a query for the engine as sets of policies are, with marks for
+// the rules that hold and with bounds for built-ins.
+func CompileQuery(ctx context.Context, compiler *ast.Compiler, query ast.Body, opts engine.Options) (*engine.Program, error) {
+	for _, m := range compiler.Modules {
+		bindGuards(m)
+		for _, r := range m.Rules {
+			for part := r; part != nil; part = part.Else {
+				mark(part, opts.Rules)
+			}
+			opts.Rules++
+		}
+	}
+	return compileQuery(ctx, compiler, query, opts)
 }
 
 // Share reports whether two sets are one but for the ids of their policies.

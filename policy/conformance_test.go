@@ -1,4 +1,4 @@
-package engine_test
+package policy_test
 
 import (
 	"bufio"
@@ -18,11 +18,16 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 	"github.com/open-policy-agent/opa/v1/util"
 
+	"github.com/caracalai/caracald/policy"
 	"github.com/caracalai/caracald/policy/engine"
 )
 
-// exceptions are the cases that the engine is not held to, by name, with why.
-func exceptions(t *testing.T) map[string]string {
+// policiesOnly begins the names of exceptions that the engine alone is held to.
+const policiesOnly = "policies: "
+
+// exceptions are the cases that the engine is not held to, by name, with why; alone or
+// as sets of policies have it.
+func exceptions(t *testing.T, alone bool) map[string]string {
 	t.Helper()
 	f, err := os.Open("testdata/exceptions.txt")
 	if err != nil {
@@ -31,7 +36,9 @@ func exceptions(t *testing.T) map[string]string {
 	defer f.Close()
 	list := map[string]string{}
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if line := strings.TrimSpace(lines.Text()); line != "" && line[0] != '#' {
+		line := strings.TrimSpace(lines.Text())
+		line, only := strings.CutPrefix(line, policiesOnly)
+		if line != "" && line[0] != '#' && !(alone && only) {
 			name, why, ok := strings.Cut(line, ": ")
 			if !ok || list[name] != "" {
 				t.Fatalf("exceptions.txt: no reason, or a second time: %s", line)
@@ -52,10 +59,27 @@ func opaCases(t *testing.T) string {
 	return filepath.Join(strings.TrimSpace(string(out)), "v1", "test", "cases", "testdata")
 }
 
-// TestConformance runs OPA's conformance cases. A case passes where what it wants
-// comes out; one that is excepted must not.
+// compileQuery compiles the query of a case.
+type compileQuery func(ctx context.Context, compiler *ast.Compiler, query ast.Body, opts engine.Options) (*engine.Program, error)
+
+// TestConformance runs OPA's conformance cases on the engine alone and on the engine as
+// sets of policies have it. A case passes where what it wants comes out; one that is
+// excepted must not.
 func TestConformance(t *testing.T) {
-	excepted := exceptions(t)
+	t.Run("engine", func(t *testing.T) {
+		conformance(t, true, func(ctx context.Context, compiler *ast.Compiler, query ast.Body, opts engine.Options) (*engine.Program, error) {
+			plan, err := engine.Plan(ctx, compiler, query, nil)
+			if err != nil {
+				return nil, err
+			}
+			return engine.Compile(plan, opts)
+		})
+	})
+	t.Run("policies", func(t *testing.T) { conformance(t, false, policy.CompileQuery) })
+}
+
+func conformance(t *testing.T, alone bool, compile compileQuery) {
+	excepted := exceptions(t, alone)
 	dir := opaCases(t)
 	run, passed := 0, 0
 	for version, rego := range map[string]ast.RegoVersion{"v0": ast.RegoV0, "v1": ast.RegoV1} {
@@ -69,7 +93,7 @@ func TestConformance(t *testing.T) {
 			for k, v := range tc.Env {
 				t.Setenv(k, v)
 			}
-			err := conforms(t.Context(), tc, rego)
+			err := conforms(t.Context(), tc, rego, compile)
 			why, except := excepted[name]
 			delete(excepted, name)
 			switch {
@@ -89,7 +113,7 @@ func TestConformance(t *testing.T) {
 }
 
 // conforms runs one case.
-func conforms(ctx context.Context, tc cases.TestCase, version ast.RegoVersion) error {
+func conforms(ctx context.Context, tc cases.TestCase, version ast.RegoVersion, compile compileQuery) error {
 	options := ast.ParserOptions{RegoVersion: version}
 	if tc.ExperimentalKeywords {
 		options.Capabilities = ast.CapabilitiesForThisVersion(ast.CapabilitiesExperimentalKeywords(true))
@@ -106,17 +130,13 @@ func conforms(ctx context.Context, tc cases.TestCase, version ast.RegoVersion) e
 	if err != nil {
 		return fmt.Errorf("OPA does not parse the query: %w", err)
 	}
-	plan, err := engine.Plan(ctx, compiler, query, nil)
-	if err != nil {
-		return err
-	}
 	var data ast.Value
 	if tc.Data != nil {
 		if data, err = ast.InterfaceToValue(*tc.Data); err != nil {
 			return err
 		}
 	}
-	program, err := engine.Compile(plan, engine.Options{Data: data, Strict: tc.StrictError})
+	program, err := compile(ctx, compiler, query, engine.Options{Data: data, Strict: tc.StrictError})
 	if err != nil {
 		return err
 	}
