@@ -46,16 +46,16 @@ func newCompiled(ctx context.Context, p *program, rules int, shared *engine.Func
 	if err := errors.Join(keyedAlike(p), walkedAlike(p)); err != nil {
 		return nil, err
 	}
-	program, err := compileQuery(ctx, p.compiler, entryQuery(), engine.Options{Rules: rules, Fold: newMeter(ctx, foldLimits), Functions: shared})
+	program, err := compileQuery(ctx, p.compiler, entryQuery(), p.track, engine.Options{Rules: rules, Fold: newMeter(ctx, foldLimits), Functions: shared})
 	if err != nil {
 		return nil, err
 	}
 	return &compiledEngine{program: program}, nil
 }
 
-// compileQuery compiles a query over modules whose rules are marked and whose built-ins
-// are guarded.
-func compileQuery(ctx context.Context, compiler *ast.Compiler, query ast.Body, opts engine.Options) (*engine.Program, error) {
+// compileQuery compiles a query over modules whose built-ins are guarded, and whose
+// rules are marked where it is asked which of them hold.
+func compileQuery(ctx context.Context, compiler *ast.Compiler, query ast.Body, track bool, opts engine.Options) (*engine.Program, error) {
 	decls := map[string]*ast.Builtin{heldBuiltin.Name: heldBuiltin}
 	for name, decl := range guardedDecls() {
 		decls[name] = decl
@@ -68,7 +68,10 @@ func compileQuery(ctx context.Context, compiler *ast.Compiler, query ast.Body, o
 	if err != nil {
 		return nil, err
 	}
-	opts.Builtin, opts.Native, opts.Held = builtinFunc, unguarded, heldBuiltin.Name
+	opts.Builtin, opts.Native = builtinFunc, unguarded
+	if track {
+		opts.Held = heldBuiltin.Name
+	}
 	opts.Prompt = func(name string) bool { return prompt[name] }
 	return engine.Compile(plan, opts)
 }

@@ -25,7 +25,7 @@ func CompileQuery(ctx context.Context, compiler *ast.Compiler, query ast.Body, o
 			opts.Rules++
 		}
 	}
-	return compileQuery(ctx, compiler, query, opts)
+	return compileQuery(ctx, compiler, query, true, opts)
 }
 
 // Share reports whether two sets are one but for the ids of their policies.

@@ -66,7 +66,7 @@ type Options struct {
 	// evaluation. nil for a bound on steps and on the engine's own memory.
 	Fold Meter
 	// Functions are shared among the programs that are compiled with them, whose
-	// options must otherwise be the same but for Rules and Fold; nil for none.
+	// options must otherwise be the same but for Held, Rules and Fold; nil for none.
 	Functions *Functions
 	// Strict makes errors of built-ins end the evaluation. Otherwise, as in OPA,
 	// the call is undefined.

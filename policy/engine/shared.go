@@ -128,6 +128,7 @@ func (s *scope) keyOf(source source) (key [sha256.Size]byte, d *description) {
 	d.number(s.program.slots)
 	d.b = s.program.input.describe(d.b)
 	d.b = strconv.AppendBool(d.b, s.projected)
+	d.b = strconv.AppendBool(d.b, s.opts.Held != "")
 	d.value(reflect.ValueOf(source.Func))
 	return sha256.Sum256(d.b), d
 }
