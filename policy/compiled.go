@@ -43,7 +43,7 @@ var foldLimits = Limits{Timeout: 100 * time.Millisecond, MaxMemory: 8 << 20}
 // where shared is not nil. It fails where the plan has
 // something that the engine does not evaluate as topdown does.
 func newCompiled(ctx context.Context, p *program, rules int, shared *engine.Functions) (*compiledEngine, error) {
-	if err := errors.Join(keyedAlike(p), walkedAlike(p)); err != nil {
+	if err := errors.Join(keyedAlike(p), plannedAlike(p)); err != nil {
 		return nil, err
 	}
 	program, err := compileQuery(ctx, p.compiler, entryQuery(), p.track, engine.Options{Rules: rules, Fold: newMeter(ctx, foldLimits), Functions: shared})
@@ -121,18 +121,22 @@ func keyedAlike(p *program) error {
 	return nil
 }
 
-// walkedAlike refuses relations, which walk is, in the two forms that OPA's planner takes
-// for something else: in a negation the plan goes on where nothing was found, and without
-// a place for what is found it goes on once, whatever the number of results.
-func walkedAlike(p *program) (err error) {
+// plannedAlike refuses expressions that OPA's planner takes for something else than its
+// evaluator does. Relations, which walk is: in a negation the plan goes on where nothing
+// was found, and without a place for what is found it goes on once, whatever the number
+// of results. Comprehensions whose value nobody uses: the plan does not work them out,
+// though rules may contradict each other in them, or hold.
+func plannedAlike(p *program) (err error) {
 	for i := range p.documents {
 		ast.WalkExprs(p.compiler.Modules[moduleKey(i)], func(e *ast.Expr) bool {
-			if !e.IsCall() {
-				return false
+			if t, ok := e.Terms.(*ast.Term); ok && ast.IsComprehension(t.Value) {
+				err = errors.New("there is a comprehension whose value nobody uses")
 			}
-			name := unguarded(e.Operator().String())
-			if b := ast.BuiltinMap[name]; b != nil && b.Relation && (e.Negated || len(e.Operands()) <= b.Decl.Arity()) {
-				err = fmt.Errorf("%s is negated, or without a place for what it finds", name)
+			if e.IsCall() {
+				name := unguarded(e.Operator().String())
+				if b := ast.BuiltinMap[name]; b != nil && b.Relation && (e.Negated || len(e.Operands()) <= b.Decl.Arity()) {
+					err = fmt.Errorf("%s is negated, or without a place for what it finds", name)
+				}
 			}
 			return err != nil
 		})

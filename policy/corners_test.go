@@ -43,6 +43,13 @@ func TestEvaluatorsAgreeOnCorners(t *testing.T) {
 		"not walk":                {policies: []string{showing(`[1 | not walk(` + c + `, [[], 1])]`)}, interpreted: true},
 		"walk for nothing":        {policies: []string{showing(`[1 | walk(` + c + `)]`)}, interpreted: true},
 
+		"comprehension for nothing": {policies: []string{
+			rego(denyDefault, `result := `+allowValue+` if { [1 | some s in `+c+`.letters; good(s)] }`), rego(`good("a")`), rego(`good("b")`),
+		}, interpreted: true},
+		"not a comprehension": {policies: []string{
+			rego(denyDefault, `result := `+allowValue+` if { not {1 | some s in `+c+`.letters; good(s)} }`), rego(`good("a")`), rego(`good("b")`),
+		}, interpreted: true},
+
 		"place":                {policies: []string{showing(`[i | some i in ` + c + `.numbers; input.resource.scopes[i] == "read"]`)}},
 		"place of a constant":  {policies: []string{showing(`[i | some i in ` + c + `.numbers; ["read", "write"][i]]`)}},
 		"constant place":       {policies: []string{showing(`[input.resource.scopes[0.0], input.resource.scopes[-0], input.resource.scopes[1e0]]`)}},
