@@ -34,7 +34,7 @@ func (b *bench) audit(ctx context.Context, until time.Time) (err error) {
 		if err != nil {
 			return err
 		}
-		s := asked{peer, p, loader.Target{Addr: p.Ready.Addr, Path: batchPath, Batch: batchInputs, Workload: workload.Find("A"), Zones: []string{zone.ID}}}
+		s := asked{name: peer, process: p, target: loader.Target{Addr: p.Ready.Addr, Path: batchPath, Batch: batchInputs, Workload: workload.Find("A"), Zones: []string{zone.ID}}}
 		held, err := b.fill(ctx, s, dir, until)
 		if err != nil {
 			return err

@@ -47,7 +47,7 @@ func (b *bench) http(ctx context.Context, until time.Time) (err error) {
 	}
 	b.report.Note(fmt.Sprintf("Over HTTP, loader and servers share all processors, over %d connections that are kept (%d at a fixed rate, and in the rows that say so); a server is a process of its own with its defaults where nothing else is said.", connections, openConnections))
 	b.report.Note("Where nothing else is said, caracald has its cache off and its audit on, inputs kept, each record handed to the operating system before its decision is answered (spool-durability none). Its default, an fsync before each answer, has rows of its own. Records are shipped to a control plane that accepts them unread, as one on another machine costs nothing here; those that are not shipped when a load ends are waited for, outside of its time and before anything else is measured, and have rows of their own.")
-	b.report.Note("The daemon has no switch for audit. In the place of audit off stands a daemon whose spool is full and that answers nevertheless: it keeps and ships no record, but still counts each. The bare server over our engine, which has neither records nor ids nor metrics, is the other bound.")
+	b.report.Note("No setting of caracald turns its audit off. For audit_cost the benchmark puts together a daemon that makes, keeps, counts and ships no record, and is the same otherwise: the same event loops, ids and metrics. The bare server over our engine, which has neither records nor ids nor metrics, is the other bound.")
 	b.report.Note("Each answer's decision is compared with what the input was made for; the ceiling decides nothing and answers 250 bytes.")
 	// Each part has its time.
 	if err := b.saturation(ctx, servers, until.Add(-b.pick(4*time.Second, 5*time.Minute))); err != nil {
@@ -89,7 +89,7 @@ func (b *bench) saturation(ctx context.Context, servers []asked, until time.Time
 		c := b.saturating(s, saturated, connections)
 		cells = append(cells, c)
 		switch s.name {
-		case peerCeiling, peerCaracald, peerCached, peerOPA, peerCerbos, peerNoRecord:
+		case peerCeiling, peerCaracald, peerCached, peerOPA, peerCerbos, peerUnaudited:
 			again = append(again, measure.Cell{Group: c.Group, Workload: c.Workload, What: c.What, Peer: c.Peer,
 				Sample: func(ctx context.Context, round int, d time.Duration) ([]report.Value, error) {
 					return c.Sample(ctx, round+1, d)
@@ -110,7 +110,7 @@ func (b *bench) saturation(ctx context.Context, servers []asked, until time.Time
 	b.ratio("http_fsync_vs_ceiling", at(peerFsync, "rate"), at(peerCeiling, "rate"))
 	b.ratio("http_vs_opa_server", at(peerCaracald, "rate"), at(peerOPA, "rate"))
 	b.ratio("http_vs_cerbos_server", at(peerCaracald, "rate"), at(peerCerbos, "rate"))
-	if q, ok := b.report.Quotient(at(peerCaracald, "rate"), at(peerNoRecord, "rate")); ok {
+	if q, ok := b.report.Quotient(at(peerCaracald, "rate"), at(peerUnaudited, "rate")); ok {
 		most, _ := b.report.Quotient(at(peerCaracald, "rate"), at(peerEngine, "rate"))
 		b.report.Ratio("audit_cost", 1-q, fmt.Sprintf("against a bare server over our engine, without ids and metrics either, %.2f", 1-most))
 	}
@@ -135,7 +135,7 @@ func (b *bench) crowd(ctx context.Context, servers []asked, until time.Time) err
 	var cells []measure.Cell
 	for _, s := range servers {
 		switch s.name {
-		case peerCeiling, peerCaracald, peerCached, peerFsync, peerNoRecord, peerOPA:
+		case peerCeiling, peerCaracald, peerCached, peerFsync, peerUnaudited, peerOPA:
 			cells = append(cells, b.saturating(s, crowded, openConnections))
 		}
 	}
@@ -149,7 +149,7 @@ func (b *bench) crowd(ctx context.Context, servers []asked, until time.Time) err
 	b.ratio("http_64_fsync_vs_ceiling", rate(peerFsync), rate(peerCeiling))
 	b.ratio("http_64_cached_vs_ceiling", rate(peerCached), rate(peerCeiling))
 	b.ratio("http_64_vs_opa_server", rate(peerCaracald), rate(peerOPA))
-	if q, ok := b.report.Quotient(rate(peerCaracald), rate(peerNoRecord)); ok {
+	if q, ok := b.report.Quotient(rate(peerCaracald), rate(peerUnaudited)); ok {
 		b.report.Ratio("audit_cost_64", 1-q)
 	}
 	return nil
@@ -198,7 +198,7 @@ func (b *bench) saturate(ctx context.Context, s asked, l loader.Load) ([]report.
 	if s.ships() {
 		values = append(values, report.Value{Metric: "records not yet shipped", Value: waiting}, report.Value{Metric: "time to ship them", Unit: "ns", Value: float64(shipping)})
 	}
-	if s.name == peerCached {
+	if s.daemon.Cache > 0 {
 		values = append(values, report.Value{Metric: "hit rate", Value: (hits - hitsBefore) / n})
 	}
 	return values, nil
@@ -206,7 +206,7 @@ func (b *bench) saturate(ctx context.Context, s asked, l loader.Load) ([]report.
 
 // hits tells how often a daemon's cache had a decision.
 func (s asked) hits(ctx context.Context) (float64, error) {
-	if s.name != peerCached {
+	if s.daemon.Cache == 0 {
 		return 0, nil
 	}
 	m, err := server.Metrics(ctx, s.process.Ready.Addr)

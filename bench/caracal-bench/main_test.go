@@ -62,7 +62,7 @@ func TestOverHTTP(t *testing.T) {
 			t.Errorf("no command makes the group %q", row.Group)
 		}
 	}
-	for _, peer := range []string{peerCeiling, peerCaracald, peerCached, peerFsync, peerNoRecord, peerUnix, peerBatch, peerEngine, peerNetHTTP, peerOPA} {
+	for _, peer := range []string{peerCeiling, peerCaracald, peerCached, peerFsync, peerUnaudited, peerUnix, peerBatch, peerEngine, peerNetHTTP, peerOPA} {
 		if !rates[peer] {
 			t.Errorf("no rate of %q", peer)
 		}

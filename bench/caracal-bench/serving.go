@@ -15,17 +15,17 @@ import (
 
 // Peers over HTTP.
 const (
-	peerCeiling  = "ceiling (bare fasthttp)"
-	peerCaracald = "caracald"
-	peerCached   = "caracald, cache on"
-	peerFsync    = "caracald, fsync before each answer"
-	peerNoRecord = "caracald, no record kept"
-	peerUnix     = "caracald, Unix socket"
-	peerBatch    = "caracald, batches of 50"
-	peerEngine   = "fasthttp over our engine, no record"
-	peerNetHTTP  = "net/http over OPA"
-	peerOPA      = "opa run --server"
-	peerCerbos   = "cerbos server"
+	peerCeiling   = "ceiling (bare fasthttp)"
+	peerCaracald  = "caracald"
+	peerCached    = "caracald, cache on"
+	peerFsync     = "caracald, fsync before each answer"
+	peerUnaudited = "caracald, audit off"
+	peerUnix      = "caracald, Unix socket"
+	peerBatch     = "caracald, batches of 50"
+	peerEngine    = "fasthttp over our engine, no record"
+	peerNetHTTP   = "net/http over OPA"
+	peerOPA       = "opa run --server"
+	peerCerbos    = "cerbos server"
 )
 
 const (
@@ -43,6 +43,8 @@ type asked struct {
 	name    string
 	process *server.Process
 	target  loader.Target
+	// daemon is how a daemon was set up, and empty of all others.
+	daemon server.Daemon
 }
 
 // fleet is a set of servers, which it ends together.
@@ -99,12 +101,12 @@ func (b *bench) servers(ctx context.Context, f *fleet) ([]asked, error) {
 		return nil, err
 	}
 	var all []asked
-	add := func(name string, p *server.Process, t loader.Target) {
+	add := func(name string, p *server.Process, t loader.Target, d server.Daemon) {
 		if t.Network == "" {
 			t.Addr = p.Ready.Addr
 		}
 		t.Workload, t.Zones = w, []string{zone.ID}
-		all = append(all, asked{name, p, t})
+		all = append(all, asked{name, p, t, d})
 	}
 	one := loader.Target{Path: decidePath}
 	for i, s := range []struct {
@@ -116,7 +118,7 @@ func (b *bench) servers(ctx context.Context, f *fleet) ([]asked, error) {
 		{peerCaracald, server.RoleCaracald, server.Daemon{Socket: filepath.Join(b.dir, "decide.sock")}, one},
 		{peerCached, server.RoleCaracald, server.Daemon{Cache: cacheBytes}, one},
 		{peerOPA, server.RoleOPA, server.Daemon{}, loader.Target{Path: opaPath, Wrapped: true}},
-		{peerNoRecord, server.RoleCaracald, server.Daemon{NoRecord: true}, one},
+		{peerUnaudited, server.RoleCaracald, server.Daemon{Unaudited: true}, one},
 		{peerFsync, server.RoleCaracald, server.Daemon{Fsync: true}, one},
 		{peerNetHTTP, server.RoleNetHTTP, server.Daemon{}, one},
 		{peerEngine, server.RoleEngine, server.Daemon{}, one},
@@ -131,10 +133,10 @@ func (b *bench) servers(ctx context.Context, f *fleet) ([]asked, error) {
 			if err != nil {
 				return nil, err
 			}
-			add(s.name, p, s.target)
+			add(s.name, p, s.target, s.daemon)
 			if s.daemon.Socket != "" {
-				add(peerUnix, p, loader.Target{Network: "unix", Addr: p.Ready.Socket, Path: decidePath})
-				add(peerBatch, p, loader.Target{Path: batchPath, Batch: batchInputs})
+				add(peerUnix, p, loader.Target{Network: "unix", Addr: p.Ready.Socket, Path: decidePath}, s.daemon)
+				add(peerBatch, p, loader.Target{Path: batchPath, Batch: batchInputs}, s.daemon)
 			}
 			continue
 		}
@@ -155,7 +157,7 @@ func (b *bench) servers(ctx context.Context, f *fleet) ([]asked, error) {
 			return nil, err
 		}
 		f.add(p)
-		add(s.name, p, s.target)
+		add(s.name, p, s.target, s.daemon)
 	}
 	return all, nil
 }
@@ -196,7 +198,7 @@ func (b *bench) load(ctx context.Context, s asked, l loader.Load) (*loader.Resul
 }
 
 // ships tells whether a server has records to ship.
-func (s asked) ships() bool { return s.process.Name == server.RoleCaracald && s.name != peerNoRecord }
+func (s asked) ships() bool { return s.process.Name == server.RoleCaracald && !s.daemon.Unaudited }
 
 // shipDeadline bounds the wait for records that are not shipped yet.
 const shipDeadline = 20 * time.Second

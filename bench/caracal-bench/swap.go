@@ -43,7 +43,7 @@ func (b *bench) moving(ctx context.Context, f *fleet, name string) (*moving, err
 	if err != nil {
 		return nil, err
 	}
-	return &moving{zone: zone, asked: asked{peerCaracald, p, loader.Target{Addr: p.Ready.Addr, Path: decidePath, Workload: workload.Find("A"), Zones: []string{zone.ID}}}}, nil
+	return &moving{zone: zone, asked: asked{name: peerCaracald, process: p, target: loader.Target{Addr: p.Ready.Addr, Path: decidePath, Workload: workload.Find("A"), Zones: []string{zone.ID}}}}, nil
 }
 
 // publish makes n versions, each with a policy of its own that decides alike.

@@ -24,9 +24,9 @@ type Daemon struct {
 	// Fsync makes a record durable on the disk before its decision is answered,
 	// as is the default; otherwise it is with the operating system.
 	Fsync bool `json:"fsync"`
-	// NoRecord makes the spool so small that it takes none, and lets the daemon
-	// answer nevertheless: what comes nearest to no audit at all.
-	NoRecord bool `json:"no_record"`
+	// Unaudited answers without any record, as no setting of the daemon's command allows:
+	// what audit takes is measured against it.
+	Unaudited bool `json:"unaudited"`
 	// Cache bounds the decision cache in bytes; 0 is none.
 	Cache int64 `json:"cache"`
 	// Socket is the path of a Unix socket on which it is reached too, "" for none.
@@ -46,15 +46,12 @@ func caracald(ctx context.Context, config json.RawMessage, ready func(Ready) err
 	defer func() { err = errors.Join(err, observed.Stop(context.WithoutCancel(ctx))) }()
 	c := daemon.Config{
 		AdminURLs: []string{"http://" + cfg.Admin}, Token: cfg.Token, TrustRoot: cfg.Trust, Zones: cfg.Zones, StateDir: cfg.Dir,
-		DecideAddr: "127.0.0.1:0", DecideSocket: cfg.Socket, CacheBytes: cfg.Cache, SpoolDurability: audit.SyncNone,
+		DecideAddr: "127.0.0.1:0", DecideSocket: cfg.Socket, CacheBytes: cfg.Cache, SpoolDurability: audit.SyncNone, Unaudited: cfg.Unaudited,
 		Metrics: observed.Metrics, MeterProvider: observed.Meters, TracerProvider: observed.Tracers, Name: "bench", Version: "bench",
 		DrainTimeout: 200 * time.Millisecond, // of no use after the measurement
 	}
 	if cfg.Fsync {
 		c.SpoolDurability = audit.SyncGroup
-	}
-	if cfg.NoRecord {
-		c.AuditMode, c.SpoolMaxBytes = daemon.AuditCount, 1
 	}
 	d, err := daemon.New(c)
 	if err != nil {
