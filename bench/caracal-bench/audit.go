@@ -17,7 +17,7 @@ import (
 func (b *bench) audit(ctx context.Context, until time.Time) (err error) {
 	var f fleet
 	defer func() { err = errors.Join(err, f.stop()) }()
-	control, err := b.admin(ctx, &f, "audit-admin", server.BatchesRefused)
+	control, err := b.admin(ctx, &f, "audit-admin", server.BatchesRefused, b.split.Others)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func TestUnaudited(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	control, err := b.admin(t.Context(), &f, "admin", server.BatchesRefused)
+	control, err := b.admin(t.Context(), &f, "admin", server.BatchesRefused, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func TestCerbosAgrees(t *testing.T) {
 		t.Error(err)
 	}
 	w := workload.Find("A")
-	p, err := server.Start(t.Context(), server.RoleCerbos, server.Cerbos{Policy: server.Policy{Workload: w.Name, Dir: t.TempDir()}, Binary: binary})
+	p, err := server.Start(t.Context(), server.RoleCerbos, server.Cerbos{Policy: server.Policy{Workload: w.Name, Dir: t.TempDir()}, Binary: binary}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

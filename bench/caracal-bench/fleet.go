@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/caracalai/caracald/bench/pinning"
 	"github.com/caracalai/caracald/bench/server"
 	"github.com/caracalai/caracald/bench/workload"
 	"github.com/caracalai/caracald/bundle"
@@ -36,6 +37,8 @@ type fleetResult struct {
 	Watchers int `json:"watchers"`
 	// Protocol is what the watchers speak.
 	Protocol string `json:"protocol"`
+	// Pinned tells on which processors the control plane and the watchers ran.
+	Pinned string `json:"pinned"`
 	// BytesPerWatcher is by how much the resident memory grew for each waiting
 	// watcher, after a garbage collection; Heap and Stack are parts of it, Peak is
 	// what it grew by at most in the whole run, with all that was answered.
@@ -88,7 +91,12 @@ func runFleet(ctx context.Context, o options, out, log io.Writer) (err error) {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	f := &watching{log: log, size: o.fleetSize, result: fleetResult{Watchers: o.fleetSize}, admin: server.Admin{Dir: filepath.Join(dir, "admin"), Batches: server.BatchesStored}}
+	split, release, err := pinned()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	f := &watching{log: log, size: o.fleetSize, split: split, result: fleetResult{Watchers: o.fleetSize, Pinned: split.String()}, admin: server.Admin{Dir: filepath.Join(dir, "admin"), Batches: server.BatchesStored}}
 	if o.fleetTLS {
 		if f.admin.TLS, err = server.NewCertificate(); err != nil {
 			return err
@@ -108,13 +116,13 @@ func runFleet(ctx context.Context, o options, out, log io.Writer) (err error) {
 		e.SetIndent("", "  ")
 		return errors.Join(e.Encode(r), missed)
 	}
-	_, err = fmt.Fprintf(out, `%d watchers of one control plane, over %s
+	_, err = fmt.Fprintf(out, `%d watchers of one control plane, over %s, %s
   memory of each            %d bytes (heap %d, stacks %d; at the peak %d)
   all connected in          %.0f ms (%.0f ms of the control plane's processor time)
   the last one told after   %.0f ms, and with the bundle after %.0f ms (told to spread over %.0f ms, %d fetches at once)
   all back after a kill in  %.0f ms (%.0f ms of it)
   missed changes            %d
-`, r.Watchers, r.Protocol, r.BytesPerWatcher, r.HeapBytesPerWatcher, r.StackBytesPerWatcher, r.PeakBytesPerWatcher, r.ConnectedMS, r.ConnectedProcessorMS, r.LastNotifiedMS, r.LastFetchedMS,
+`, r.Watchers, r.Protocol, r.Pinned, r.BytesPerWatcher, r.HeapBytesPerWatcher, r.StackBytesPerWatcher, r.PeakBytesPerWatcher, r.ConnectedMS, r.ConnectedProcessorMS, r.LastNotifiedMS, r.LastFetchedMS,
 		r.SpreadMS, r.PeakFetches, r.ReconnectedMS, r.ReconnectedProcessorMS, r.Missed)
 	return errors.Join(err, missed)
 }
@@ -123,6 +131,7 @@ func runFleet(ctx context.Context, o options, out, log io.Writer) (err error) {
 type watching struct {
 	log     io.Writer
 	size    int
+	split   pinning.Split
 	result  fleetResult
 	admin   server.Admin
 	control *server.Control
@@ -135,7 +144,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 func (f *watching) say(format string, args ...any) { _, _ = fmt.Fprintf(f.log, format+"\n", args...) }
 
 func (f *watching) measure(ctx context.Context) (err error) {
-	if f.control, err = server.StartAdmin(ctx, f.admin); err != nil {
+	if f.control, err = server.StartAdmin(ctx, f.admin, f.split.Servers); err != nil {
 		return err
 	}
 	defer func() {
@@ -268,7 +277,7 @@ func (f *watching) comeBack(ctx context.Context, v server.Version) (err error) {
 		return err
 	}
 	f.control = nil
-	if f.control, err = server.StartAdmin(ctx, f.admin); err != nil {
+	if f.control, err = server.StartAdmin(ctx, f.admin, f.split.Servers); err != nil {
 		return err
 	}
 	ready := time.Now()

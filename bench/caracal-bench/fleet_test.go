@@ -6,11 +6,17 @@ import (
 	"errors"
 	"io"
 	"testing"
+
+	"github.com/caracalai/caracald/bench/pinning"
 )
 
 // A small fleet goes through everything, in the clear and over TLS: told, spread, killed, back.
 func TestFleet(t *testing.T) {
 	const size = 120
+	split, err := pinning.Processors()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for protocol, o := range map[string]options{"HTTP/1.1": {}, "HTTP/2.0, TLS 1.3": {fleetTLS: true}} {
 		t.Run(protocol, func(t *testing.T) {
 			var out bytes.Buffer
@@ -22,7 +28,7 @@ func TestFleet(t *testing.T) {
 			if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 				t.Fatalf("not one JSON object: %v", err)
 			}
-			for key, want := range map[string]any{"watchers": float64(size), "missed": 0.0, "failed": 0.0, "protocol": protocol} {
+			for key, want := range map[string]any{"watchers": float64(size), "missed": 0.0, "failed": 0.0, "protocol": protocol, "pinned": split.String()} {
 				if got, ok := r[key]; !ok || got != want {
 					t.Errorf("%s is %v (there: %t), want %v", key, got, ok, want)
 				}

@@ -30,8 +30,8 @@ const (
 	load = 0.3
 )
 
-// http measures decisions over loopback, each server a process of its own on
-// the same processors as the loader.
+// http measures decisions over loopback, each server a process of its own, on the
+// same processors as the loader where these are too few to be split.
 func (b *bench) http(ctx context.Context, until time.Time) (err error) {
 	var f fleet
 	defer func() { err = errors.Join(err, f.stop()) }()
@@ -45,7 +45,11 @@ func (b *bench) http(ctx context.Context, until time.Time) (err error) {
 	if err := b.agree(ctx, servers); err != nil {
 		return err
 	}
-	b.report.Note(fmt.Sprintf("Over HTTP, loader and servers share all processors, over %d connections that are kept (%d at a fixed rate, and in the rows that say so); a server is a process of its own with its defaults where nothing else is said.", connections, openConnections))
+	sharing := "loader and servers share all processors"
+	if len(b.split.Servers) > 0 {
+		sharing = "servers have half of the processors, loader and control plane the others"
+	}
+	b.report.Note(fmt.Sprintf("Over HTTP, %s, over %d connections that are kept (%d at a fixed rate, and in the rows that say so); a server is a process of its own with its defaults where nothing else is said.", sharing, connections, openConnections))
 	b.report.Note("Where nothing else is said, caracald has its cache off and its audit on, inputs kept, each record handed to the operating system before its decision is answered (spool-durability none). Its default, an fsync before each answer, has rows of its own. Records are shipped to a control plane that accepts them unread, as one on another machine costs nothing here; those that are not shipped when a load ends are waited for, outside of its time and before anything else is measured, and have rows of their own.")
 	b.report.Note("No setting of caracald turns its audit off. For audit_cost the benchmark puts together a daemon that makes, keeps, counts and ships no record, and is the same otherwise: the same event loops, ids and metrics. The bare server over our engine, which has neither records nor ids nor metrics, is the other bound.")
 	b.report.Note("Each answer's decision is compared with what the input was made for; the ceiling decides nothing and answers 250 bytes.")

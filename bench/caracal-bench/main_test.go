@@ -53,6 +53,9 @@ func TestOverHTTP(t *testing.T) {
 	if v, ok := r.Ratios["audit_cost"]; !ok || v >= 1 {
 		t.Errorf("audit_cost is %v (there: %t)", v, ok)
 	}
+	if r.Machine.Pinned == "" {
+		t.Error("the report does not say whether it was pinned")
+	}
 	rates := map[string]bool{}
 	for _, row := range r.Rows {
 		if row.Group == saturated && row.Metric == "rate" && row.Median > 0 {

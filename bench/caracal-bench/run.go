@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caracalai/caracald/bench/pinning"
 	"github.com/caracalai/caracald/bench/report"
 )
 
@@ -35,6 +36,7 @@ type bench struct {
 	report *report.Report
 	log    io.Writer
 	dir    string // for what servers keep; removed at the end
+	split  pinning.Split
 	// pace is by how much the samples of a quick run are shortened, where what
 	// came before took longer than it was given.
 	pace float64
@@ -75,6 +77,12 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 		}
 	}
 	b := &bench{options: o, report: report.New("caracal-bench "+strings.Join(os.Args[1:], " "), o.quick), log: log, pace: 1}
+	split, release, err := pinned()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	b.split, b.report.Machine.Pinned = split, split.String()
 	if b.dir, err = os.MkdirTemp(o.dir, "caracal-bench-"); err != nil {
 		return err
 	}
@@ -100,6 +108,16 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 		failures = append(failures, b.files())
 	}
 	return errors.Join(append(failures, b.write(out))...)
+}
+
+// pinned splits the processors, where there are enough, and keeps this process on
+// its part of them until release is called.
+func pinned() (split pinning.Split, release func() error, err error) {
+	if split, err = pinning.Processors(); err != nil {
+		return split, nil, err
+	}
+	release, err = pinning.Stay(split.Others)
+	return split, release, err
 }
 
 // quickLimit is what the parts of a quick run may take together, which leaves

@@ -62,13 +62,13 @@ func (f *fleet) stop() error {
 	return errors.Join(errs...)
 }
 
-// admin starts a control plane.
-func (b *bench) admin(ctx context.Context, f *fleet, name string, batches server.Batches) (*server.Control, error) {
+// admin starts a control plane on some of the processors.
+func (b *bench) admin(ctx context.Context, f *fleet, name string, batches server.Batches, on []int) (*server.Control, error) {
 	dir, err := b.directory(name)
 	if err != nil {
 		return nil, err
 	}
-	c, err := server.StartAdmin(ctx, server.Admin{Dir: dir, Batches: batches})
+	c, err := server.StartAdmin(ctx, server.Admin{Dir: dir, Batches: batches}, on)
 	if err == nil {
 		f.add(c.Process)
 	}
@@ -82,7 +82,7 @@ func (b *bench) daemon(ctx context.Context, f *fleet, c *server.Control, name st
 		return nil, "", err
 	}
 	d.Dir = dir
-	p, err := c.StartDaemon(ctx, d, zones...)
+	p, err := c.StartDaemon(ctx, d, b.split.Servers, zones...)
 	if err == nil {
 		f.add(p)
 	}
@@ -91,7 +91,7 @@ func (b *bench) daemon(ctx context.Context, f *fleet, c *server.Control, name st
 
 // servers starts all that are compared with each other.
 func (b *bench) servers(ctx context.Context, f *fleet) ([]asked, error) {
-	control, err := b.admin(ctx, f, "http-admin", server.BatchesDiscarded)
+	control, err := b.admin(ctx, f, "http-admin", server.BatchesDiscarded, b.split.Others)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (b *bench) servers(ctx context.Context, f *fleet) ([]asked, error) {
 			}
 			config = server.Cerbos{Policy: server.Policy{Workload: w.Name, Dir: dir}, Binary: binary}
 		}
-		p, err := server.Start(ctx, s.role, config)
+		p, err := server.Start(ctx, s.role, config, b.split.Servers)
 		if err != nil {
 			return nil, err
 		}

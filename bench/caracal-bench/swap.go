@@ -31,7 +31,7 @@ type moving struct {
 
 // moving starts a control plane, a zone and a daemon.
 func (b *bench) moving(ctx context.Context, f *fleet, name string) (*moving, error) {
-	control, err := b.admin(ctx, f, name+"-admin", server.BatchesDiscarded)
+	control, err := b.admin(ctx, f, name+"-admin", server.BatchesDiscarded, b.split.Others)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func (b *bench) watchers(ctx context.Context, until time.Time) (err error) {
 	var f fleet
 	defer func() { err = errors.Join(err, f.stop()) }()
 	count := b.count(500, 2000)
-	control, err := b.admin(ctx, &f, "watchers-admin", server.BatchesStored)
+	control, err := b.admin(ctx, &f, "watchers-admin", server.BatchesStored, b.split.Servers)
 	if err != nil {
 		return err
 	}

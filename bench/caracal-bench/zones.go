@@ -40,7 +40,7 @@ func (b *bench) zones(ctx context.Context, _ time.Time) error {
 func (b *bench) zonesOf(ctx context.Context, kind, ratio string, count int, label func(i int) string) (err error) {
 	var f fleet
 	defer func() { err = errors.Join(err, f.stop()) }()
-	control, err := b.admin(ctx, &f, "zones-admin-"+kind, server.BatchesDiscarded)
+	control, err := b.admin(ctx, &f, "zones-admin-"+kind, server.BatchesDiscarded, b.split.Others)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (b *bench) memory(ctx context.Context, kind string, control *server.Control
 		return ours, theirs, err
 	}
 	start = time.Now()
-	opa, err := server.Start(ctx, server.RoleOPA, server.Policy{Zones: policies, Dir: dir})
+	opa, err := server.Start(ctx, server.RoleOPA, server.Policy{Zones: policies, Dir: dir}, b.split.Servers)
 	if err != nil {
 		return ours, theirs, err
 	}

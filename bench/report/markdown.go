@@ -80,6 +80,9 @@ func (m Machine) String() string {
 	if m.Model != "" {
 		parts[0] += " (" + m.Model + ")"
 	}
+	if m.Pinned != "" {
+		parts = append(parts, m.Pinned)
+	}
 	if m.MemoryMB > 0 {
 		parts = append(parts, fmt.Sprintf("%d GiB", (m.MemoryMB+512)/1024))
 	}

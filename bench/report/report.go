@@ -66,9 +66,11 @@ type Machine struct {
 	OS         string `json:"os"`
 	Arch       string `json:"arch"`
 	Processors int    `json:"processors"`
-	Model      string `json:"model,omitempty"`
-	Kernel     string `json:"kernel,omitempty"`
-	MemoryMB   int    `json:"memory_mb,omitempty"`
+	// Pinned tells which processors servers and loader were kept on, or that they were not.
+	Pinned   string `json:"pinned"`
+	Model    string `json:"model,omitempty"`
+	Kernel   string `json:"kernel,omitempty"`
+	MemoryMB int    `json:"memory_mb,omitempty"`
 	// Load is the load average of the minute before the run: what else ran.
 	Load float64 `json:"load"`
 	// FileSystem is the type of that on which stores and spools are.

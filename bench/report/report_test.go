@@ -91,6 +91,7 @@ func TestTargetsAreMet(t *testing.T) {
 func TestPage(t *testing.T) {
 	r := sample(t)
 	r.Ratio("http_vs_ceiling", 0.5)
+	r.Machine.Pinned = "pinned to some"
 	dir := t.TempDir()
 	page, plots := filepath.Join(dir, "RESULTS.md"), filepath.Join(dir, "plots")
 	if err := errors.Join(r.WritePlots(plots), r.WritePage(page, plots)); err != nil {
@@ -102,7 +103,7 @@ func TestPage(t *testing.T) {
 	}
 	for _, want := range []string{
 		"| `http_vs_ceiling` | 0.5 | ≥ 0.75 | no |", "| A | decide | ours | rate | 2,000 /s | 1,000 /s | 3,000 /s |",
-		"Measured by `caracal-bench --only http`.", "- A note.", "](plots/http.svg)", "](plots/latency-1.svg)",
+		"Measured by `caracal-bench --only http`.", "- A note.", ", pinned to some, ", "](plots/http.svg)", "](plots/latency-1.svg)",
 	} {
 		if !strings.Contains(string(data), want) {
 			t.Errorf("the page lacks %q:\n%s", want, data)

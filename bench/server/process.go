@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/caracalai/caracald/bench/pinning"
 )
 
 // Process is a running server.
@@ -60,8 +62,9 @@ type Stats struct {
 	Stacks int64 `json:"stacks"`
 }
 
-// Start starts a server and waits until it is ready.
-func Start(ctx context.Context, role string, config any) (*Process, error) {
+// Start starts a server on some processors, of which none means any, and waits
+// until it is ready.
+func Start(ctx context.Context, role string, config any, on []int) (*Process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -80,7 +83,7 @@ func Start(ctx context.Context, role string, config any) (*Process, error) {
 	// It is let end, as it may have to end another program.
 	cmd.Cancel = in.Close
 	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Start(); err != nil {
+	if err := pinning.Start(cmd, on); err != nil {
 		return nil, err
 	}
 	p := &Process{Name: role, cmd: cmd, said: said, in: in, out: json.NewDecoder(bufio.NewReader(out))}

@@ -17,9 +17,10 @@ type Control struct {
 	Daemon string
 }
 
-// StartAdmin starts a control plane and makes a daemon's token.
-func StartAdmin(ctx context.Context, cfg Admin) (_ *Control, err error) {
-	p, err := Start(ctx, RoleAdmin, cfg)
+// StartAdmin starts a control plane, on some processors as Start does it, and makes
+// a daemon's token.
+func StartAdmin(ctx context.Context, cfg Admin, on []int) (_ *Control, err error) {
+	p, err := Start(ctx, RoleAdmin, cfg, on)
 	if err != nil {
 		return nil, err
 	}
@@ -120,11 +121,12 @@ func (c *Control) NewActiveZone(ctx context.Context, name string, w *workload.Wo
 	return z, err
 }
 
-// StartDaemon starts a daemon that serves zones of this control plane.
-func (c *Control) StartDaemon(ctx context.Context, d Daemon, zones ...*Zone) (*Process, error) {
+// StartDaemon starts a daemon, on some processors as Start does it, that serves
+// zones of this control plane.
+func (c *Control) StartDaemon(ctx context.Context, d Daemon, on []int, zones ...*Zone) (*Process, error) {
 	d.Admin, d.Token, d.Trust = c.Ready.Addr, c.Daemon, c.Ready.Trust
 	for _, z := range zones {
 		d.Zones = append(d.Zones, z.ID)
 	}
-	return Start(ctx, RoleCaracald, d)
+	return Start(ctx, RoleCaracald, d, on)
 }
