@@ -31,7 +31,7 @@ func (b *bench) inProcess(ctx context.Context, until time.Time) error {
 		total += len(raw)
 	}
 	b.report.Note(fmt.Sprintf("An input of workload A has %d bytes on average.", total/len(kept)))
-	for _, names := range [][]string{{"A"}, {"B10", "B1000", "B10000"}, {"rbac"}, {"claims"}, {"network"}, {"admission"}} {
+	for _, names := range [][]string{{"A"}, {"B10", "B1000", "B10000"}, {"rbac"}, {"claims"}, {"network"}, {"admission"}, {"statements"}} {
 		cells, err := b.inProcessCells(ctx, names)
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/perf/benchfmt"
@@ -30,6 +31,21 @@ func TestInProcess(t *testing.T) {
 	}
 	if _, ok := r.Ratios["allocs_per_decision"]; !ok {
 		t.Error("there is no allocs_per_decision")
+	}
+	peers := map[string][]string{}
+	for _, row := range r.Rows {
+		if row.What == evaluate && row.Metric == "time" {
+			peers[row.Workload] = append(peers[row.Workload], row.Peer)
+		}
+	}
+	for _, name := range []string{"A", "rbac", "claims", "network", "admission", "statements"} {
+		want := []string{"caracal", "opa", "cedar-go", "go"}
+		if name == "admission" {
+			want = []string{"caracal", "opa", "go"}
+		}
+		if !slices.Equal(peers[name], want) {
+			t.Errorf("workload %s was measured by %q, want %q", name, peers[name], want)
+		}
 	}
 	f, err := os.Open(file)
 	if err != nil {

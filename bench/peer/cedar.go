@@ -11,10 +11,11 @@ import (
 	"github.com/caracalai/caracald/bench/workload"
 )
 
-// cedarRequest is a request with the entities it is about, ready made.
+// cedarRequest are requests that have to be allowed, all of them, with the
+// entities that they are about, ready made.
 type cedarRequest struct {
 	entities cedar.EntityMap
-	request  cedar.Request
+	requests []cedar.Request
 }
 
 // Cedar is cedar-go with an equivalent policy. What Cedar has no means to
@@ -27,19 +28,25 @@ func Cedar(_ context.Context, w *workload.Workload) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
+	parse := cedarParser(w)
 	decide := func(r *cedarRequest) (bool, error) {
-		decision, diagnostic := cedar.Authorize(policies, r.entities, r.request)
-		if len(diagnostic.Errors) > 0 {
-			return false, fmt.Errorf("cedar: %v", diagnostic.Errors)
+		for i := range r.requests {
+			decision, diagnostic := cedar.Authorize(policies, r.entities, r.requests[i])
+			if len(diagnostic.Errors) > 0 {
+				return false, fmt.Errorf("cedar: %v", diagnostic.Errors)
+			}
+			if decision != cedar.Allow {
+				return false, nil
+			}
 		}
-		return decision == cedar.Allow, nil
+		return len(r.requests) > 0, nil
 	}
 	return &Peer{
 		Name:   "cedar-go",
-		Parse:  func(raw []byte) (any, error) { return cedarParse(raw) },
+		Parse:  func(raw []byte) (any, error) { return parse(raw) },
 		Decide: func(parsed any) (bool, error) { return decide(parsed.(*cedarRequest)) },
 		Answer: func(dst, raw []byte) ([]byte, error) {
-			r, err := cedarParse(raw)
+			r, err := parse(raw)
 			if err != nil {
 				return dst, err
 			}
@@ -49,6 +56,22 @@ func Cedar(_ context.Context, w *workload.Workload) (*Peer, error) {
 	}, nil
 }
 
+// cedarParser makes the requests of a workload.
+func cedarParser(w *workload.Workload) func(raw []byte) (*cedarRequest, error) {
+	switch w.Name {
+	case "rbac":
+		return cedarRoles(workload.RoleGrants())
+	case "claims":
+		return cedarClaims
+	case "network":
+		return cedarNetwork
+	case "statements":
+		return cedarStatements
+	}
+	return cedarParse
+}
+
+// cedarParse is that of workloads A and B.
 func cedarParse(raw []byte) (*cedarRequest, error) {
 	var in Document
 	if err := json.Unmarshal(raw, &in); err != nil {
@@ -81,8 +104,8 @@ func cedarParse(raw []byte) (*cedarRequest, error) {
 				"type": cedar.String(in.Resource.Type), "id": cedar.String(in.Resource.ID), "identifier": cedar.String(in.Resource.Identifier),
 				"scopes": cedarSet(in.Resource.Scopes)})},
 		},
-		request: cedar.Request{Principal: principal, Action: cedar.NewEntityUID("Action", cedar.String(in.Action.ID)), Resource: resource,
-			Context: cedar.NewRecord(context)},
+		requests: []cedar.Request{{Principal: principal, Action: cedar.NewEntityUID("Action", cedar.String(in.Action.ID)), Resource: resource,
+			Context: cedar.NewRecord(context)}},
 	}, nil
 }
 

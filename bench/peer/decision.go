@@ -24,13 +24,26 @@ func Decision(answer []byte) (allow bool, err error) {
 	return false, fmt.Errorf("no decision in %.200s", answer)
 }
 
-// appendAnswer is the answer of peers whose engine gives a decision and no document.
-func appendAnswer(dst []byte, allow bool) []byte {
+// appendAnswer is the answer of peers whose engine gives a decision and no document,
+// with the faults that it is to tell.
+func appendAnswer(dst []byte, allow bool, faults ...string) []byte {
 	dst = append(dst, `{"decision":"`...)
 	if allow {
 		dst = append(dst, "allow"...)
 	} else {
 		dst = append(dst, "deny"...)
 	}
-	return append(dst, `","evaluation_status":"complete","determining_policies":[],"diagnostics":[]}`...)
+	dst = append(dst, `","evaluation_status":"complete","determining_policies":[],"diagnostics":[`...)
+	for i, fault := range faults {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		quoted, err := json.Marshal(fault)
+		if err != nil {
+			panic(err) // a string always encodes
+		}
+		dst = append(dst, `{"reason":`...)
+		dst = append(append(dst, quoted...), '}')
+	}
+	return append(dst, "]}"...)
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/caracalai/caracald/bench/workload"
 )
 
-// Document is what the policies of workloads A and B read of an input.
+// Document is what the policies of workloads A and B, of roles and of statements
+// read of an input.
 type Document struct {
 	Principal struct {
 		ID     string   `json:"id"`
@@ -44,31 +45,53 @@ type Edge struct {
 // Go is the policy as a function that somebody wrote by hand: the practical
 // limit of what an engine can reach.
 func Go(_ context.Context, w *workload.Workload) (*Peer, error) {
-	var decide func(*Document) bool
 	switch {
-	case w.Name == "A":
-		decide = reference
 	case w.Rules > 0:
-		decide = rules(w.Rules)
-	default:
-		return nil, errNoPolicy
+		return written(rules(w.Rules)), nil
+	case w.Name == "A":
+		return written(reference), nil
+	case w.Name == "rbac":
+		return written(roles(workload.RoleGrants())), nil
+	case w.Name == "claims":
+		return written(claims), nil
+	case w.Name == "network":
+		return written(network), nil
+	case w.Name == "statements":
+		return written(statements(workload.Statements())), nil
+	case w.Name == "admission":
+		return telling(
+			func(in *admissionDocument) bool { allow, _ := admission(in); return allow },
+			func(dst []byte, in *admissionDocument) []byte {
+				allow, faults := admission(in)
+				return appendAnswer(dst, allow, faults...)
+			}), nil
 	}
+	return nil, errNoPolicy
+}
+
+// written makes a peer of a function over the decoded input.
+func written[T any](decide func(*T) bool) *Peer {
+	return telling(decide, func(dst []byte, in *T) []byte { return appendAnswer(dst, decide(in)) })
+}
+
+// telling makes one that has more to answer than the decision.
+func telling[T any](decide func(*T) bool, answer func(dst []byte, in *T) []byte) *Peer {
 	return &Peer{
 		Name: "go",
 		Parse: func(raw []byte) (any, error) {
-			var in Document
-			err := json.Unmarshal(raw, &in)
-			return &in, err
+			in := new(T)
+			err := json.Unmarshal(raw, in)
+			return in, err
 		},
-		Decide: func(parsed any) (bool, error) { return decide(parsed.(*Document)), nil },
+		Decide: func(parsed any) (bool, error) { return decide(parsed.(*T)), nil },
 		Answer: func(dst, raw []byte) ([]byte, error) {
-			var in Document
+			var in T
 			if err := json.Unmarshal(raw, &in); err != nil {
 				return dst, err
 			}
-			return appendAnswer(dst, decide(&in)), nil
+			return answer(dst, &in), nil
 		},
-	}, nil
+	}
 }
 
 type grant struct {

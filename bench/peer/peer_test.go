@@ -8,8 +8,8 @@ import (
 )
 
 func TestPeersAgree(t *testing.T) {
-	names := []string{"A", "B10", "B1000", "rbac", "claims", "network", "admission"}
-	want := map[string]int{"A": 4, "B10": 4, "B1000": 4, "rbac": 2, "claims": 2, "network": 2, "admission": 2}
+	names := []string{"A", "B10", "B1000", "rbac", "claims", "network", "admission", "statements"}
+	want := map[string]int{"A": 4, "B10": 4, "B1000": 4, "rbac": 4, "claims": 4, "network": 4, "admission": 3, "statements": 4}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			w := workload.Find(name)

@@ -4,7 +4,9 @@ import (
 	_ "embed" // the policies
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -17,13 +19,27 @@ var networkRego string
 //go:embed admission.rego
 var admissionRego string
 
+//go:embed rbac.cedar
+var rolesCedar string
+
+//go:embed claims.cedar
+var claimsCedar string
+
+//go:embed network.cedar
+var networkCedar string
+
+// Roles of the workload "rbac".
+const manyRoles = 1000
+
 // Shapes are policies as people write them for other purposes.
 func Shapes() []*Workload {
 	return []*Workload{
-		shape("rbac", "RBAC, 1,000 roles as data", rolesModule(1000), roleInput),
-		shape("claims", "claims of a token", claimsRego, claimsInput),
-		shape("network", "CIDR ranges and globs", networkRego, networkInput),
-		shape("admission", "admission of a Kubernetes pod", admissionRego, admissionInput),
+		shape("rbac", "RBAC, 1,000 roles as data", rolesModule(), rolesCedar, roleInput),
+		shape("claims", "claims of a token", claimsRego, claimsCedar, claimsInput),
+		shape("network", "CIDR ranges and globs", networkRego, networkCedar, networkInput),
+		// Cedar goes through no list of records, such as the containers of a pod.
+		shape("admission", "admission of a Kubernetes pod", admissionRego, "", admissionInput),
+		statements(),
 	}
 }
 
@@ -31,9 +47,9 @@ type object = map[string]any
 
 // shape makes a workload of which input fills in what its policy reads, for an
 // input that is to be allowed or not.
-func shape(name, title, rego string, input func(r *rand.Rand, allow bool, doc *document)) *Workload {
+func shape(name, title, rego, cedar string, input func(r *rand.Rand, allow bool, doc *document)) *Workload {
 	return &Workload{
-		Name: name, Title: title, Modules: []Module{{name, rego}},
+		Name: name, Title: title, Modules: []Module{{name, rego}}, Cedar: cedar,
 		next: func(s *Source, zone string, dst []byte) ([]byte, bool) {
 			allow := s.rand.Float64() >= DenialShare
 			p := s.principal()
@@ -62,19 +78,31 @@ type document object
 
 func (d *document) at(name string) object { return (*d)[name].(object) }
 
-// rolesModule has n roles, each of which grants scopes on four resources.
-func rolesModule(n int) string {
+// RoleGrants are the roles of the workload "rbac": each grants scopes on four
+// resources, which are by their identifiers.
+func RoleGrants() map[string]map[string][]string {
+	roles := make(map[string]map[string][]string, manyRoles)
+	for i := range manyRoles {
+		grants := map[string][]string{}
+		for k := range 4 {
+			grants[resources[(i+40*k)%Resources].Identifier] = Scopes[:1+(i+k)%3]
+		}
+		roles[roleName(i)] = grants
+	}
+	return roles
+}
+
+// rolesModule is the policy with the roles as data.
+func rolesModule() string {
 	var b strings.Builder
 	b.WriteString("package caracal.authz\n\nroles := {\n")
-	for i := range n {
-		fmt.Fprintf(&b, "\t%q: {", roleName(i))
-		for k := range 4 {
-			if k > 0 {
-				b.WriteString(", ")
-			}
-			fmt.Fprintf(&b, "%q: %s", resources[(i+40*k)%Resources].Identifier, list(Scopes[:1+(i+k)%3]))
+	roles := RoleGrants()
+	for _, role := range slices.Sorted(maps.Keys(roles)) {
+		var grants []string
+		for _, identifier := range slices.Sorted(maps.Keys(roles[role])) {
+			grants = append(grants, fmt.Sprintf("%q: %s", identifier, list(roles[role][identifier])))
 		}
-		b.WriteString("},\n")
+		fmt.Fprintf(&b, "\t%q: {%s},\n", role, strings.Join(grants, ", "))
 	}
 	b.WriteString(`}
 
@@ -96,8 +124,8 @@ result := {"decision": "allow", "evaluation_status": "complete", "determining_po
 func roleName(i int) string { return fmt.Sprintf("role-%04d", i) }
 
 func roleInput(r *rand.Rand, allow bool, doc *document) {
-	role := r.IntN(1000)
-	doc.at("principal")["labels"] = []string{roleName(r.IntN(1000)), roleName(role), roleName(r.IntN(1000))}
+	role := r.IntN(manyRoles)
+	doc.at("principal")["labels"] = []string{roleName(r.IntN(manyRoles)), roleName(role), roleName(r.IntN(manyRoles))}
 	res := &resources[(role+40*r.IntN(4))%Resources]
 	doc.at("resource")["identifier"] = res.Identifier
 	doc.at("resource")["id"] = res.ID
