@@ -37,13 +37,13 @@ func (b *bench) inProcess(ctx context.Context, until time.Time) error {
 			return err
 		}
 		// In a quick run what no ratio is made of has one round.
-		rounds, end := b.count(3, 10), time.Now().Add(b.pick(4*time.Second, time.Minute))
-		d := b.pick(40*time.Millisecond, 300*time.Millisecond)
+		rounds, end := b.count(2, 10), time.Now().Add(b.pick(4*time.Second, time.Minute))
+		d := b.pick(30*time.Millisecond, 300*time.Millisecond)
 		if b.quick && names[0] != "A" && names[0] != "B10" {
 			rounds, end = 1, until
 		}
 		if names[0] == "A" {
-			d = b.pick(100*time.Millisecond, 500*time.Millisecond)
+			d = b.pick(60*time.Millisecond, 500*time.Millisecond)
 		}
 		if err := measure.Rounds(ctx, b.report, cells, rounds, d, end); err != nil {
 			return err

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // Everything over HTTP works together: real daemons, a real control plane and
 // the peers, and each ratio is made of what was measured.
 func TestOverHTTP(t *testing.T) {
-	only := []string{"http", "swap", "activation", "audit", "watchers", "zones"}
+	only := []string{"http", "cache", "swap", "activation", "audit", "watchers", "zones"}
 	var out bytes.Buffer
 	if err := run(t.Context(), options{quick: true, tiny: true, json: true, only: only, seed: 1, dir: t.TempDir()}, &out, t.Output()); err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func TestOverHTTP(t *testing.T) {
 	}
 	for _, key := range []string{
 		"http_vs_ceiling", "http_fsync_vs_ceiling", "http_cached_vs_ceiling", "http_vs_opa_server", "http_p99_vs_ceiling",
-		"swap_p99_vs_steady", "activation_p99_ms", "watchers_last_notified_ms", "audit_bytes_per_decision", "memory_1000_zones_vs_opa",
+		"swap_p99_vs_steady", "activation_p99_ms", "watchers_last_notified_ms", "audit_bytes_per_decision", "memory_1000_zones_vs_opa", "http_cached_vs_uncached_statements",
 	} {
 		if v := r.Ratios[key]; v <= 0 {
 			t.Errorf("%s is %v", key, v)
@@ -65,7 +65,7 @@ func TestOverHTTP(t *testing.T) {
 			t.Errorf("no command makes the group %q", row.Group)
 		}
 	}
-	for _, peer := range []string{peerCeiling, peerCaracald, peerCached, peerFsync, peerUnaudited, peerUnix, peerBatch, peerEngine, peerNetHTTP, peerOPA} {
+	for _, peer := range []string{peerCeiling, peerCaracald, peerCached, peerFsync, peerUnaudited, peerEngine, peerNetHTTP, peerOPA} {
 		if !rates[peer] {
 			t.Errorf("no rate of %q", peer)
 		}

@@ -162,17 +162,19 @@ func (b *bench) servers(ctx context.Context, f *fleet) ([]asked, error) {
 	return all, nil
 }
 
-// agree asks all the same, so that none is measured that decides otherwise, and
-// lets them answer for a while.
+// agree asks all the same, so that none is measured that decides otherwise, lets
+// them answer for a while, and then waits until they have shipped that.
 func (b *bench) agree(ctx context.Context, servers []asked) error {
 	for _, s := range servers {
-		n := b.count(200, 2000) / max(1, s.target.Batch)
+		n := b.count(100, 2000) / max(1, s.target.Batch)
 		if err := loader.Check(ctx, s.target, b.seed, n); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		if _, err := b.load(ctx, s, loader.Load{Seed: b.seed, Connections: connections, Duration: b.pick(150*time.Millisecond, time.Second)}); err != nil {
+		if _, err := b.load(ctx, s, loader.Load{Seed: b.seed, Connections: connections, Duration: b.pick(100*time.Millisecond, time.Second)}); err != nil {
 			return err
 		}
+	}
+	for _, s := range servers {
 		if _, _, err := s.shipped(ctx); err != nil {
 			return err
 		}

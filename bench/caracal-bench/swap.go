@@ -80,7 +80,7 @@ func (b *bench) swap(ctx context.Context, until time.Time) (err error) {
 		return fmt.Errorf("no rate: %.0f/s at saturation", r.Rate())
 	}
 	what := fmt.Sprintf("%.0f/s", rate)
-	rounds, d := b.count(3, 6), max(b.pick(time.Second, 6*time.Second), swapEvery)
+	rounds, d := b.count(2, 6), max(b.pick(time.Second, 6*time.Second), swapEvery)
 	sample := func(ctx context.Context, round int, d time.Duration) ([]report.Value, error) {
 		r, err := b.load(ctx, m.asked, loader.Load{Seed: b.seed*1000 + uint64(round) + 710, Connections: openConnections, Duration: d, Rate: rate})
 		if err != nil {

@@ -30,6 +30,8 @@ var Targets = []Target{
 		What: "the same with an fsync before each answer, which is the default"},
 	{Key: "http_cached_vs_ceiling", Better: "higher", Goal: 0.85,
 		What: "the same as http_vs_ceiling with the cache on; trace ids never repeat"},
+	{Key: "http_cached_vs_uncached_statements",
+		What: "caracald's decisions a second with the cache on over those with it off, at saturation, of a policy that takes longer than the cache: statements as data"},
 	{Key: "http_vs_opa_server", Better: "higher", Goal: 6,
 		What: "caracald's decisions a second over those of opa run --server, at saturation, cache off, audit on"},
 	{Key: "http_vs_cerbos_server",

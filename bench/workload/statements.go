@@ -20,9 +20,12 @@ type Statement struct {
 	Scopes []string
 }
 
+// regions are those of labels that confine; all who ask are of the first.
+var regions = []string{"eu-1", "eu-2", "us-1", "us-2", "ap-1"}
+
 // Statements are those of the workload "statements": one for each role, area and
-// kind that the role is granted, and one for each area and kind outside of what a label
-// confines to.
+// kind that the role is granted, and for each label that confines one for each area and
+// kind outside of it.
 func Statements() []Statement {
 	var all []Statement
 	for level, role := range Roles {
@@ -36,10 +39,12 @@ func Statements() []Statement {
 		}
 	}
 	for _, confined := range Areas {
-		for _, area := range Areas {
-			for _, kind := range Kinds {
-				if area != confined {
-					all = append(all, Statement{Deny: true, Label: "confine:" + confined + "/eu-1", Resources: pattern(area, kind)})
+		for _, region := range regions {
+			for _, area := range Areas {
+				for _, kind := range Kinds {
+					if area != confined {
+						all = append(all, Statement{Deny: true, Label: "confine:" + confined + "/" + region, Resources: pattern(area, kind)})
+					}
 				}
 			}
 		}
@@ -54,7 +59,7 @@ func pattern(area, kind string) string { return "urn:caracal:" + area + ":" + ki
 // workload A do: what it reads are who asks, for which resource, and which scopes.
 func statements() *Workload {
 	return &Workload{
-		Name: "statements", Title: "statements as data, with patterns of resources",
+		Name: "statements", Title: fmt.Sprintf("%d statements as data, with patterns of resources", len(Statements())),
 		Modules: []Module{{"statements", strings.Replace(statementsRego, "%s", statementsData(), 1)}}, Cedar: statementsCedar(),
 		next: func(s *Source, zone string, dst []byte) ([]byte, bool) {
 			r := s.rand

@@ -7,22 +7,19 @@ statements := [
 
 suspended := {"p-07001", "p-07013", "p-08209", "p-09500"}
 
-applies(statement) if {
-	statement.label in input.principal.labels
-	glob.match(statement.resources, [":"], input.resource.identifier)
-}
-
 granted contains scope if {
 	some statement in statements
 	statement.effect == "allow"
-	applies(statement)
+	statement.label in input.principal.labels
+	glob.match(statement.resources, [":"], input.resource.identifier)
 	some scope in statement.scopes
 }
 
 refused if {
 	some statement in statements
 	statement.effect == "deny"
-	applies(statement)
+	statement.label in input.principal.labels
+	glob.match(statement.resources, [":"], input.resource.identifier)
 }
 
 default result := {"decision": "deny", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []}
