@@ -38,7 +38,7 @@ func TestOverHTTP(t *testing.T) {
 	}
 	for _, key := range []string{
 		"http_vs_ceiling", "http_fsync_vs_ceiling", "http_cached_vs_ceiling", "http_vs_opa_server", "http_p99_vs_ceiling",
-		"swap_p99_vs_steady", "activation_p99_ms", "watchers_last_notified_ms", "audit_bytes_per_decision", "memory_1000_zones_vs_opa", "http_cached_vs_uncached_statements",
+		"swap_p99_vs_steady", "activation_p99_ms", "watchers_last_notified_ms", "audit_bytes_per_decision", "memory_1000_zones_vs_opa", "http_1000_zones_vs_1", "http_cached_vs_uncached_statements",
 	} {
 		if v := r.Ratios[key]; v <= 0 {
 			t.Errorf("%s is %v", key, v)

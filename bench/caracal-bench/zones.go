@@ -11,25 +11,34 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/caracalai/caracald/bench/loader"
+	"github.com/caracalai/caracald/bench/measure"
 	"github.com/caracalai/caracald/bench/peer"
 	"github.com/caracalai/caracald/bench/report"
 	"github.com/caracalai/caracald/bench/server"
 	"github.com/caracalai/caracald/bench/workload"
 )
 
-// zoneWriters bounds the zones that are made at once.
-const zoneWriters = 8
+const (
+	manyZones = "http, saturated, many zones"
+	// ownPolicies are zones of which no two have the same policy.
+	ownPolicies = "own"
+	// zoneWriters bounds the zones that are made at once.
+	zoneWriters = 8
+)
 
 // zones compares the memory of one daemon that serves many zones with that of
 // one OPA that holds the same policies: each zone with a policy of its own, and
-// in a full run also with one that all have, which a daemon may hold once.
+// in a full run also with one that all have, which a daemon may hold once. And it
+// compares what the daemon decides where all of its zones are asked for with what it
+// decides where one is.
 func (b *bench) zones(ctx context.Context, _ time.Time) error {
 	count := b.count(50, 1000)
 	if b.quick {
-		b.report.Note(fmt.Sprintf("This quick run compares memory with %d zones in the place of 1,000; what a process takes with one zone is a larger part of it.", count))
+		b.report.Note(fmt.Sprintf("This quick run has %d zones in the place of 1,000; what a process takes with one zone is a larger part of its memory.", count))
 	}
 	own := func(i int) string { return fmt.Sprintf("zone-%d", i) }
-	if err := b.zonesOf(ctx, "own", "memory_1000_zones_vs_opa", count, own); err != nil || b.quick {
+	if err := b.zonesOf(ctx, ownPolicies, "memory_1000_zones_vs_opa", count, own); err != nil || b.quick {
 		return err
 	}
 	return b.zonesOf(ctx, "equal", "memory_1000_equal_zones_vs_opa", count, func(int) string { return "zone" })
@@ -72,7 +81,8 @@ func (b *bench) zonesOf(ctx context.Context, kind, ratio string, count int, labe
 	return nil
 }
 
-// memory measures a daemon and an OPA with zones, and names the rows.
+// memory measures a daemon and an OPA with zones, and names the rows. A daemon with
+// many zones of their own policies is also loaded, when its memory is known.
 func (b *bench) memory(ctx context.Context, kind string, control *server.Control, zones []*server.Zone, policies []server.PolicyZone) (ours, theirs report.Key, err error) {
 	var f fleet
 	defer func() { err = errors.Join(err, f.stop()) }()
@@ -87,6 +97,11 @@ func (b *bench) memory(ctx context.Context, kind string, control *server.Control
 	if err := b.held(ctx, ours, daemon, time.Since(start), policies, func(_ string, input []byte) (string, []byte) { return decidePath, input }); err != nil {
 		return ours, theirs, err
 	}
+	if kind == ownPolicies && len(zones) > 1 {
+		if err := b.spread(ctx, daemon, zones); err != nil {
+			return ours, theirs, err
+		}
+	}
 	dir, err := b.directory(fmt.Sprintf("zones-%s-%d-opa", kind, len(zones)))
 	if err != nil {
 		return ours, theirs, err
@@ -100,6 +115,33 @@ func (b *bench) memory(ctx context.Context, kind string, control *server.Control
 	return ours, theirs, b.held(ctx, theirs, opa, time.Since(start), policies, func(id string, input []byte) (string, []byte) {
 		return server.OPAPath(id), fmt.Appendf(nil, `{"input":%s}`, input)
 	})
+}
+
+// spread loads a daemon that has many zones in two ways, which take turns: with
+// inputs spread evenly over all of its zones, and with inputs of one.
+func (b *bench) spread(ctx context.Context, daemon *server.Process, zones []*server.Zone) error {
+	ids := make([]string, len(zones))
+	for i, z := range zones {
+		ids[i] = z.ID
+	}
+	load := func(name string, ids []string) asked {
+		return asked{name: name, process: daemon, target: loader.Target{Addr: daemon.Ready.Addr, Path: decidePath, Workload: workload.Find("A"), Zones: ids}}
+	}
+	all, one := load("caracald, all of its zones", ids), load("caracald, one of its zones", ids[:1])
+	if err := b.agree(ctx, []asked{all, one}); err != nil {
+		return err
+	}
+	b.report.Note(fmt.Sprintf("With many zones, the same daemon of %d zones, each with a policy of its own, is asked in turn for all of them, evenly, and for one; its cache is off.", len(zones)))
+	cells := []measure.Cell{b.saturating(all, manyZones, connections), b.saturating(one, manyZones, connections)}
+	until := time.Now().Add(b.pick(2*time.Second, 90*time.Second))
+	if err := measure.Rounds(ctx, b.report, cells, b.count(1, 7), b.pick(300*time.Millisecond, 2500*time.Millisecond), until); err != nil {
+		return err
+	}
+	rate := func(s asked) report.Key {
+		return report.Key{Group: manyZones, Workload: "A", What: decide, Peer: s.name, Metric: "rate"}
+	}
+	b.ratio("http_1000_zones_vs_1", rate(all), rate(one), fmt.Sprintf("%d zones", len(zones)))
+	return nil
 }
 
 // held asks a server twice in each zone and reports the memory that it has then.

@@ -62,6 +62,8 @@ var Targets = []Target{
 		What: "the same over 64 connections"},
 	{Key: "audit_bytes_per_decision", Better: "lower", Goal: 100,
 		What: "bytes on disk for each decision of A, inputs kept, in spool segments that are full and wait to be shipped; in the one that is being written they may take more, see the rows"},
+	{Key: "http_1000_zones_vs_1",
+		What: "decisions a second of one daemon whose zones, each with a variant of A of its own, are all asked for, over those of the same daemon where one of them is, at saturation, cache off"},
 	{Key: "memory_1000_zones_vs_opa", Better: "lower", Goal: 0.333,
 		What: "resident memory of one daemon with many zones, each with a variant of A of its own, over that of one opa run --server with the same policies"},
 	{Key: "memory_1000_equal_zones_vs_opa", Better: "lower", Goal: 0.333,
