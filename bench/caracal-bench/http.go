@@ -21,6 +21,8 @@ const (
 	fixedRate = "http, fixed rate"
 	decide    = "decide"
 
+	serverTime = "server's processor time"
+
 	// connections are those of every run at saturation.
 	connections = 16
 	// openConnections carry a fixed rate, so many that a rate is not bound by them,
@@ -183,7 +185,7 @@ func (b *bench) saturate(ctx context.Context, s asked, l loader.Load) ([]report.
 	if err != nil {
 		return nil, err
 	}
-	waiting, shipping, err := s.shipped(ctx)
+	waiting, shipping, err := b.shipped(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +200,7 @@ func (b *bench) saturate(ctx context.Context, s asked, l loader.Load) ([]report.
 	n := float64(r.Decisions)
 	values := append([]report.Value{{Metric: "rate", Unit: "/s", Value: r.Rate()}}, latency(r)...)
 	values = append(values,
-		report.Value{Metric: "server's processor time", Unit: "ns", Value: float64(after.Processor-before.Processor) / n},
+		report.Value{Metric: serverTime, Unit: "ns", Value: float64(after.Processor-before.Processor) / n},
 		report.Value{Metric: "loader's processor time", Unit: "ns", Value: float64(own) / n})
 	if loaded.Mallocs > 0 { // to ask again and again what is not shipped yet allocates far more
 		values = append(values, report.Value{Metric: "server's allocations", Value: float64(loaded.Mallocs-before.Mallocs) / n})
@@ -291,7 +293,7 @@ func (b *bench) fixed(ctx context.Context, servers []asked, until time.Time) (wh
 					return nil, err
 				}
 				seen.Merge(r.Latency)
-				_, _, err = s.shipped(ctx)
+				_, _, err = b.shipped(ctx, s)
 				return latency(r), err
 			}})
 	}
