@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"runtime"
 	"testing"
 	"time"
@@ -18,15 +17,7 @@ import (
 // TestAllocations: a decision allocates nothing, its record included. The race detector
 // allocates by itself, so this is run without it too.
 func TestAllocations(t *testing.T) {
-	content, err := os.ReadFile("../policy/testdata/reference/policy.rego")
-	if err != nil {
-		t.Fatal(err)
-	}
-	input, err := os.ReadFile("../policy/testdata/reference/input.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	input = bytes.ReplaceAll(input, []byte("zone-1"), []byte("z1"))
+	content, input := reference(t)
 	const token = "a-token-of-the-node"
 	for name, headers := range map[string][]string{
 		"plain":  nil,
@@ -37,13 +28,8 @@ func TestAllocations(t *testing.T) {
 			for _, cache := range []int64{0, 1 << 20} {
 				t.Run(fmt.Sprintf("%s/%s/cache=%d", name, way, cache), func(t *testing.T) {
 					p := newPlane(t)
-					p.misbehave(func(r *http.Request) int {
-						if r.URL.Path == "/v1/audit/batches" { // shipping allocates for each batch
-							return http.StatusServiceUnavailable
-						}
-						return 0
-					})
-					v := p.publish("z1", 1, string(content))
+					p.takeNoAudit() // shipping allocates for each batch
+					v := p.publish("z1", 1, content)
 					p.activate("z1", &v)
 					cfg := configOf(t, p)
 					cfg.SpoolDurability, cfg.CacheBytes = durability, cache

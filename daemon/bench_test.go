@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -28,15 +26,7 @@ import (
 // each, beside a handler that only answers. The daemon's records go to its spool
 // as the operating system takes them, and stay there.
 func BenchmarkDecide(b *testing.B) {
-	content, err := os.ReadFile("../policy/testdata/reference/policy.rego")
-	if err != nil {
-		b.Fatal(err)
-	}
-	input, err := os.ReadFile("../policy/testdata/reference/input.json")
-	if err != nil {
-		b.Fatal(err)
-	}
-	input = bytes.ReplaceAll(input, []byte("zone-1"), []byte("z1"))
+	content, input := reference(b)
 	if _, err := policy.ParseInput(input); err != nil {
 		b.Fatal(err)
 	}
@@ -62,13 +52,8 @@ func BenchmarkDecide(b *testing.B) {
 	})
 	for _, bytes := range []int64{0, 64 << 20} {
 		p := newPlane(b)
-		p.misbehave(func(r *http.Request) int {
-			if r.URL.Path == "/v1/audit/batches" {
-				return http.StatusServiceUnavailable
-			}
-			return 0
-		})
-		v := p.publish("z1", 1, string(content))
+		p.takeNoAudit()
+		v := p.publish("z1", 1, content)
 		p.activate("z1", &v)
 		cfg := configOf(b, p)
 		cfg.CacheBytes, cfg.SpoolDurability, cfg.SpoolMaxBytes = bytes, audit.SyncNone, 8<<30

@@ -88,8 +88,6 @@ func TestDenials(t *testing.T) {
 	}
 }
 
-// TestNotLoadedYet: a configured zone that the daemon cannot load denies, its
-// status says so, and the daemon is not ready.
 // What looks like the zone at first is not what decides.
 func TestZoneIsReadNotGuessed(t *testing.T) { eachWay(t, zoneIsReadNotGuessed) }
 
@@ -109,6 +107,8 @@ func zoneIsReadNotGuessed(t *testing.T, set func(*daemon.Config)) {
 	}
 }
 
+// TestNotLoadedYet: a configured zone that the daemon cannot load denies, its
+// status says so, and the daemon is not ready.
 func TestNotLoadedYet(t *testing.T) {
 	p := newPlane(t)
 	p.misbehave(func(*http.Request) int { return http.StatusServiceUnavailable })

@@ -208,6 +208,20 @@ func inputOf(zone, action, extra string) string {
 		`"context":{"actor_claims":{},"challenge_resolved":false,"requested_scopes":[]%s}}`, zone, action, extra)
 }
 
+// reference is the reference policy and an input document of zone z1 for it.
+func reference(t testing.TB) (content string, input []byte) {
+	t.Helper()
+	rego, err := os.ReadFile("../policy/testdata/reference/policy.rego")
+	if err != nil {
+		t.Fatal(err)
+	}
+	input, err = os.ReadFile("../policy/testdata/reference/input.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(rego), bytes.ReplaceAll(input, []byte("zone-1"), []byte("z1"))
+}
+
 // overSocket makes a client of a Unix socket.
 func overSocket(path string) *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -156,6 +156,16 @@ func (p *plane) misbehave(refuse func(r *http.Request) int) {
 	p.refuse = refuse
 }
 
+// takeNoAudit installs a refusal of all batches of records.
+func (p *plane) takeNoAudit() {
+	p.misbehave(func(r *http.Request) int {
+		if r.URL.Path == "/v1/audit/batches" {
+			return http.StatusServiceUnavailable
+		}
+		return 0
+	})
+}
+
 // wait waits until a condition, which is called with mu held, is true.
 func (p *plane) wait(what string, holds func() bool) {
 	p.t.Helper()

@@ -140,12 +140,7 @@ func TestSinkRefusals(t *testing.T) {
 func TestShortBodies(t *testing.T) {
 	const most = 8 << 10
 	p, n, _ := one(t, nil)
-	p.misbehave(func(r *http.Request) int {
-		if r.URL.Path == "/v1/audit/batches" {
-			return http.StatusServiceUnavailable // until there is more than one body
-		}
-		return 0
-	})
+	p.takeNoAudit() // until there is more than one body
 	noise := func(bytes int) string {
 		b := make([]byte, bytes/2)
 		_, _ = rand.Read(b)

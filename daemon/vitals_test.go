@@ -1,7 +1,6 @@
 package daemon_test
 
 import (
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -43,12 +42,7 @@ func TestStatusIsReported(t *testing.T) {
 
 func TestTroubleIsReported(t *testing.T) {
 	p, n, _ := one(t, func(c *daemon.Config) { c.AuditMode, c.SpoolMaxBytes = daemon.AuditCount, 64<<10 })
-	p.misbehave(func(r *http.Request) int {
-		if r.URL.Path == "/v1/audit/batches" {
-			return http.StatusServiceUnavailable
-		}
-		return 0
-	})
+	p.takeNoAudit()
 	input := inputOf("z1", "read", `,"pad":"`+strings.Repeat("x", 4000)+`"`)
 	for range 40 {
 		n.decide(input)

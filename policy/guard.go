@@ -110,15 +110,18 @@ func rebind(m *ast.Module, refs map[string]ast.Ref) {
 
 // unbindRelations is the reverse of bindGuards for built-ins that have any number of
 // results: the planner knows only OPA's own for such. builtinFunc bounds them all the same.
-func unbindRelations(m *ast.Module) {
-	back := map[string]ast.Ref{}
+func unbindRelations(m *ast.Module) { rebind(m, unguardedRelations()) }
+
+// unguardedRelations maps the references of bounded relations to their own.
+var unguardedRelations = sync.OnceValue(func() map[string]ast.Ref {
+	refs := map[string]ast.Ref{}
 	for name, ref := range guardedRefs() {
 		if b := ast.BuiltinMap[name]; b.Relation {
-			back[ref.String()] = b.Ref()
+			refs[ref.String()] = b.Ref()
 		}
 	}
-	rebind(m, back)
-}
+	return refs
+})
 
 // Sizes that guards reckon with; they include the term around each value.
 const (
