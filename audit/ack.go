@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,39 +8,55 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/google/uuid"
 )
 
-// The file of the acknowledged offset: magic, epoch, offset, CRC-32C.
-const ackBytes = 36
+// markBytes is the length of a file that has an offset: its kind, epoch, offset, CRC-32C.
+const markBytes = 36
 
-var ackMagic = []byte("caracak1")
+// mark is a file that has an offset.
+type mark struct {
+	name string
+	// kind is what it begins with, what is how errors call it.
+	kind, what string
+}
 
-func appendAck(dst []byte, epoch uuid.UUID, offset uint64) []byte {
+// ackMark is the acknowledged offset.
+func (s *Spool) ackMark() mark {
+	return mark{filepath.Join(s.dir, "acked"), "caracak1", "the acknowledged offset"}
+}
+
+// offerMark is the offset before which records may have been delivered without being
+// on the disk, which is only with SyncNone.
+func (s *Spool) offerMark() mark {
+	return mark{filepath.Join(s.dir, "offered"), "caracof1", "the offered offset"}
+}
+
+func (m mark) append(dst []byte, epoch uuid.UUID, offset uint64) []byte {
 	start := len(dst)
-	dst = append(dst, ackMagic...)
+	dst = append(dst, m.kind...)
 	dst = append(dst, epoch[:]...)
 	dst = binary.BigEndian.AppendUint64(dst, offset)
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
-func writeAck(d disk, name string, epoch uuid.UUID, offset uint64) error {
-	if err := replaceFile(d, name, appendAck(nil, epoch, offset)); err != nil {
-		return fmt.Errorf("storing the acknowledged offset: %w", err)
+func (m mark) write(d disk, epoch uuid.UUID, offset uint64) error {
+	if err := replaceFile(d, m.name, m.append(nil, epoch, offset)); err != nil {
+		return fmt.Errorf("storing %s: %w", m.what, err)
 	}
 	return nil
 }
 
-// overwriteAck writes into the file that is there, which needs no new space and,
-// where it need not be durable, no time. It is less safe: if it were torn,
-// everything would be delivered again.
-func overwriteAck(d disk, name string, epoch uuid.UUID, offset uint64, durable bool) error {
-	f, err := d.open(name, os.O_RDWR)
+// overwrite writes into the file that is there, which needs no new space and,
+// where it need not be durable, no time. It is less safe: the file might be torn.
+func (m mark) overwrite(d disk, epoch uuid.UUID, offset uint64, durable bool) error {
+	f, err := d.open(m.name, os.O_RDWR)
 	if err != nil {
-		return fmt.Errorf("opening the acknowledged offset: %w", err)
+		return fmt.Errorf("opening %s: %w", m.what, err)
 	}
-	_, err = f.WriteAt(appendAck(nil, epoch, offset), 0)
+	_, err = f.WriteAt(m.append(nil, epoch, offset), 0)
 	if err == nil && durable {
 		err = f.Sync()
 	}
@@ -49,31 +64,40 @@ func overwriteAck(d disk, name string, epoch uuid.UUID, offset uint64, durable b
 		err = closeErr
 	}
 	if err != nil {
-		return fmt.Errorf("overwriting the acknowledged offset: %w", err)
+		return fmt.Errorf("overwriting %s: %w", m.what, err)
 	}
 	return nil
 }
 
-// readAck returns the stored epoch and offset; known is false where there is no
-// file or it is damaged, and then everything still there counts as not
-// acknowledged.
-func readAck(d disk, name string) (epoch uuid.UUID, offset uint64, known bool, err error) {
-	f, err := d.open(name, os.O_RDWR)
+// store makes the offset durable, on a full disk too.
+func (m mark) store(d disk, epoch uuid.UUID, offset uint64) error {
+	if err := m.write(d, epoch, offset); err != nil {
+		if overwriteErr := m.overwrite(d, epoch, offset, true); overwriteErr != nil {
+			return fmt.Errorf("%w: %w; %w", ErrSpoolFailed, err, overwriteErr)
+		}
+	}
+	return nil
+}
+
+// read returns the stored epoch and offset; known is false where there is no
+// file or it is damaged.
+func (m mark) read(d disk) (epoch uuid.UUID, offset uint64, known bool, err error) {
+	f, err := d.open(m.name, os.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {
 		return epoch, 0, false, nil
 	}
 	if err != nil {
-		return epoch, 0, false, fmt.Errorf("opening the acknowledged offset: %w", err)
+		return epoch, 0, false, fmt.Errorf("opening %s: %w", m.what, err)
 	}
-	var data [ackBytes + 1]byte
+	var data [markBytes + 1]byte
 	n, err := f.ReadAt(data[:], 0)
 	if closeErr := f.Close(); closeErr != nil {
-		return epoch, 0, false, fmt.Errorf("closing the acknowledged offset: %w", closeErr)
+		return epoch, 0, false, fmt.Errorf("closing %s: %w", m.what, closeErr)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		return epoch, 0, false, fmt.Errorf("reading the acknowledged offset: %w", err)
+		return epoch, 0, false, fmt.Errorf("reading %s: %w", m.what, err)
 	}
-	if n != ackBytes || !bytes.Equal(data[:8], ackMagic) ||
+	if n != markBytes || string(data[:8]) != m.kind ||
 		binary.BigEndian.Uint32(data[32:]) != crc32.Checksum(data[:32], castagnoli) {
 		return epoch, 0, false, nil
 	}
@@ -134,15 +158,13 @@ func (s *Spool) storeAck(offset uint64, passes bool) (durable bool, err error) {
 	durable = passes || s.refused || len(s.segments) > 1 && s.segments[1].first <= offset || offset == s.next && last.size > s.maxBytes/8
 	s.mu.Unlock()
 	if !durable {
-		if overwriteAck(s.disk, s.ackName(), s.epoch, offset, false) == nil {
+		if s.ackMark().overwrite(s.disk, s.epoch, offset, false) == nil {
 			return false, nil
 		}
 	}
-	if err := writeAck(s.disk, s.ackName(), s.epoch, offset); err != nil {
-		// A full disk must not keep what was delivered from being removed.
-		if overwriteErr := overwriteAck(s.disk, s.ackName(), s.epoch, offset, true); overwriteErr != nil {
-			return false, fmt.Errorf("%w: %w; %w", ErrSpoolFailed, err, overwriteErr)
-		}
+	// A full disk must not keep what was delivered from being removed.
+	if err := s.ackMark().store(s.disk, s.epoch, offset); err != nil {
+		return false, err
 	}
 	return true, nil
 }
@@ -189,6 +211,9 @@ func (s *Spool) dropBelow(offset uint64) []segment {
 func (s *Spool) removeSegments(segments []segment) bool {
 	for _, seg := range segments {
 		s.reader.forget(seg.name)
+		if s.recycle(seg) {
+			continue
+		}
 		if err := s.disk.remove(seg.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.log.Warn("removing an acknowledged audit segment", "segment", seg.name, "error", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -14,9 +15,18 @@ import (
 // disk already an fsync takes half as long. So where records wait for it, the next
 // segment is filled with zeros beside appending to this one, and cut at its end when
 // it is left. Without room for that, segments grow as they are written.
+//
+// Where nothing waits for the disk, a file that was written ahead is mapped into
+// memory, and becomes a segment again once its records were delivered: its pages
+// are there, so that writing to it takes neither a call of the system nor new memory.
 const (
 	// spareName is the file that becomes the next segment.
 	spareName = "next.tmp"
+	// spareKept is how long files that are not needed are kept, but for one, and
+	// sparesMost how many are. Under load records wait for half a second until they
+	// are durable and can be delivered, in as many segments.
+	spareKept  = 10 * time.Second
+	sparesMost = 4
 	// spareStep is written at once: whoever appends meanwhile waits for the same disk.
 	spareStep = 512 << 10
 	// spareRest is slept after each step.
@@ -34,29 +44,46 @@ var errNoRoom = errors.New("the disk has little room left")
 
 var zeros [64 << 10]byte
 
+// spare is a file that may become a segment.
+type spare struct {
+	name string
+	// mapped is the file where it lies in memory; else it is not open.
+	mapped *mapped
+}
+
 // writeAhead makes spares until the spool closes.
 func (s *Spool) writeAhead() {
 	defer close(s.aheadEnded)
 	told := false // of the failure, once until it works again
+	tick := time.NewTicker(spareKept)
+	defer tick.Stop()
+	var turns uint64
 	for {
 		select {
 		case <-s.wantSpare:
+		case <-tick.C:
+			s.mu.Lock()
+			idle := turns == s.turns
+			turns = s.turns
+			s.mu.Unlock()
+			if idle {
+				s.removeSpares(1)
+			}
+			continue
 		case <-s.ending:
 			return
 		}
-		// One that is ready may become a segment at any moment; only the committer takes
-		// it, so that one which is not ready stays so until it is here.
 		s.mu.Lock()
-		ready := s.spareReady
+		ready := len(s.spares) > 0
 		s.mu.Unlock()
 		if ready {
 			continue
 		}
-		err := s.makeSpare()
-		s.mu.Lock()
-		s.spareReady = err == nil
-		s.mu.Unlock()
+		made, err := s.makeSpare()
 		if err == nil {
+			s.mu.Lock()
+			s.spares = append(s.spares, made)
+			s.mu.Unlock()
 			told = false
 		} else if !told && !errors.Is(err, ErrClosed) {
 			told = true
@@ -65,23 +92,44 @@ func (s *Spool) writeAhead() {
 	}
 }
 
-// makeSpare writes a file of zeros, durably, or leaves none.
-func (s *Spool) makeSpare() (err error) {
+// makeSpare writes a file of zeros, durably where records wait for the disk, or
+// leaves none.
+func (s *Spool) makeSpare() (made spare, err error) {
 	if free, err := s.disk.free(s.dir); err != nil {
-		return fmt.Errorf("asking for the room on the disk: %w", err)
+		return spare{}, fmt.Errorf("asking for the room on the disk: %w", err)
 	} else if free/spareRoom < s.segBytes {
-		return errNoRoom
+		return spare{}, errNoRoom
 	}
 	name := filepath.Join(s.dir, spareName)
 	f, err := s.disk.open(name, os.O_CREATE|os.O_TRUNC|os.O_RDWR)
 	if err != nil {
-		return fmt.Errorf("creating %s: %w", name, err)
+		return spare{}, fmt.Errorf("creating %s: %w", name, err)
 	}
-	defer func() {
-		if err = errors.Join(err, f.Close()); err != nil {
-			err = errors.Join(fmt.Errorf("filling %s: %w", name, err), s.disk.remove(name))
+	if err := s.fillSpare(f); err != nil {
+		return spare{}, errors.Join(fmt.Errorf("filling %s: %w", name, err), f.Close(), s.disk.remove(name))
+	}
+	if s.durability != SyncNone {
+		if err := f.Close(); err != nil {
+			return spare{}, errors.Join(fmt.Errorf("closing %s: %w", name, err), s.disk.remove(name))
 		}
-	}()
+		return spare{name: name}, nil
+	}
+	m, err := mapFile(s.disk, f, s.segBytes)
+	if err != nil {
+		return spare{}, errors.Join(err, f.Close(), s.disk.remove(name))
+	}
+	for at := int64(0); at < s.segBytes && err == nil; at += spareStep {
+		populate(m.memory[at:min(at+spareStep, s.segBytes)])
+		err = s.restAhead()
+	}
+	if err != nil {
+		return spare{}, errors.Join(err, m.Close(), s.disk.remove(name))
+	}
+	return spare{name, m}, nil
+}
+
+// fillSpare writes zeros to a file, as many as a segment has bytes.
+func (s *Spool) fillSpare(f file) error {
 	for at := int64(0); at < s.segBytes; {
 		for end := min(at+spareStep, s.segBytes); at < end; {
 			step := zeros[:min(int64(len(zeros)), end-at)]
@@ -90,54 +138,109 @@ func (s *Spool) makeSpare() (err error) {
 			}
 			at += int64(len(step))
 		}
-		if err := f.Sync(); err != nil {
-			return err
+		if s.durability != SyncNone {
+			if err := f.Sync(); err != nil {
+				return err
+			}
 		}
-		select {
-		case <-time.After(spareRest):
-		case <-s.ending:
-			return ErrClosed
+		if err := s.restAhead(); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// takeSpare makes the spare the segment of a name, with its header; nil where there
+// restAhead lets others go first. ErrClosed: the spool closes.
+func (s *Spool) restAhead() error {
+	select {
+	case <-time.After(spareRest):
+		return nil
+	case <-s.ending:
+		return ErrClosed
+	}
+}
+
+// takeSpare makes a spare the segment of a name, with its header; nil where there
 // is none.
 func (s *Spool) takeSpare(name string, header []byte) (_ file, err error) {
 	s.mu.Lock()
-	ready := s.spareReady
-	s.spareReady = false
+	var taken spare
+	if last := len(s.spares) - 1; last >= 0 {
+		taken, s.spares = s.spares[last], s.spares[:last]
+	}
 	s.mu.Unlock()
-	if !ready {
+	if taken.name == "" {
 		return nil, nil
 	}
-	spare := filepath.Join(s.dir, spareName)
-	f, err := s.disk.open(spare, os.O_RDWR)
-	if err != nil {
-		return nil, err
+	var f file = taken.mapped
+	if taken.mapped == nil {
+		if f, err = s.disk.open(taken.name, os.O_RDWR); err != nil {
+			return nil, err
+		}
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if _, err := f.WriteAt(header, 0); err != nil {
+	// One that was a segment has a frame there.
+	if _, err := f.WriteAt(append(header, noFrame...), 0); err != nil {
 		return nil, err
+	}
+	if s.durability == SyncNone {
+		return f, s.disk.rename(taken.name, name)
 	}
 	if err := f.Sync(); err != nil {
 		return nil, err
 	}
-	if err := s.disk.rename(spare, name); err != nil {
+	if err := s.disk.rename(taken.name, name); err != nil {
 		return nil, err
 	}
 	return f, s.disk.syncDir(s.dir)
 }
 
+// recycle keeps the file of a segment whose records were delivered for one of the
+// next, or tells that it is not to be: then its memory is given back. The caller
+// holds reading.
+func (s *Spool) recycle(seg segment) bool {
+	m := seg.mapped
+	if m == nil {
+		return false
+	}
+	s.mu.Lock()
+	keep := !m.spoilt && !m.faulty.Load() && !s.closing && len(s.spares) < sparesMost
+	s.mu.Unlock()
+	name := seg.name + ".tmp"
+	if keep && s.disk.rename(seg.name, name) == nil {
+		s.mu.Lock()
+		s.spares = append(s.spares, spare{name, m})
+		s.mu.Unlock()
+		return true
+	}
+	if err := m.Close(); err != nil {
+		s.log.Warn("closing an audit segment", "segment", seg.name, "error", err)
+	}
+	return false
+}
+
+// unmapSegment gives back the memory of a segment whose file was replaced. The
+// caller holds reading.
+func (s *Spool) unmapSegment(name string) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.segments {
+		if seg := &s.segments[i]; seg.name == name && seg.mapped != nil {
+			err = seg.mapped.Close()
+			seg.mapped = nil
+		}
+	}
+	return err
+}
+
 // askForSpare has a spare made when enough of the active segment is in use. Only the
 // committer calls it.
 func (s *Spool) askForSpare(size int64) {
-	if s.durability == SyncNone || s.spareAsked || size < s.segBytes/spareAt {
+	if s.spareAsked || size < s.segBytes/spareAt {
 		return
 	}
 	s.spareAsked = true
@@ -150,7 +253,7 @@ func (s *Spool) askForSpare(size int64) {
 // trimActive cuts off what was written ahead of the active segment's end, which is
 // left. It is for tidiness: who reads the segment stops there anyway.
 func (s *Spool) trimActive() {
-	if s.durability == SyncNone || s.active == nil {
+	if _, ok := s.active.(*mapped); s.active == nil || s.durability == SyncNone && !ok {
 		return
 	}
 	s.cutActive("cutting off what was written ahead")
@@ -172,13 +275,20 @@ func blank(r io.ReaderAt, from, to int64) (bool, error) {
 	return true, nil
 }
 
-// removeSpare removes the spare of a spool that closes.
-func (s *Spool) removeSpare() {
-	if !s.spareReady {
-		return
-	}
-	s.spareReady = false
-	if err := s.disk.remove(filepath.Join(s.dir, spareName)); err != nil {
-		s.log.Warn("removing the audit segment that was written ahead", "dir", s.dir, "error", err)
+// removeSpares removes files that were written ahead, but for so many.
+func (s *Spool) removeSpares(kept int) {
+	s.mu.Lock()
+	kept = min(kept, len(s.spares))
+	removed := slices.Clone(s.spares[kept:])
+	s.spares = s.spares[:kept]
+	s.mu.Unlock()
+	for _, one := range removed {
+		err := s.disk.remove(one.name)
+		if one.mapped != nil {
+			err = errors.Join(err, one.mapped.Close())
+		}
+		if err != nil {
+			s.log.Warn("removing an audit segment that was written ahead", "dir", s.dir, "error", err)
+		}
 	}
 }

@@ -43,7 +43,7 @@ func appendAhead(t *testing.T, s *audit.Spool, dir string) (records int, segment
 	return 0, ""
 }
 
-func read(t *testing.T, name string) []byte {
+func read(t testing.TB, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(name)
 	if err != nil {

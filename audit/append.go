@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,8 +26,13 @@ const unled = 256
 
 // pending is one record on its way to the disk.
 type pending struct {
-	buf  []byte
-	done chan error
+	// buf is the record behind the room that the chain takes before it.
+	buf []byte
+	// primed is the record as it stands in a frame that is made with the primer by,
+	// where that is not nil.
+	primed []byte
+	by     *primer
+	done   chan error
 	// settled is set when done gets what became of the record.
 	settled atomic.Bool
 }
@@ -35,6 +41,27 @@ type pending struct {
 func (p *pending) settle(err error) {
 	p.settled.Store(true)
 	p.done <- err
+}
+
+// record is the encoded record.
+func (p *pending) record() []byte { return p.buf[chainedBytes:] }
+
+// size is what it takes in a plain frame.
+func (p *pending) size() int64 { return recordPrefixBytes + int64(len(p.record())) }
+
+// prime compares the record with a primer, if it is worth it.
+func (p *pending) prime(by *primer) {
+	if p.by == by || p.by != nil && by != nil && p.by.turn == by.turn { // by begins with p.by
+		return
+	}
+	p.by = by
+	switch record := p.record(); {
+	case by == nil:
+	case len(record) > primedMost:
+		p.primed = appendLiteral(p.primed[:0], record)
+	default:
+		p.primed = by.appendPrimed(p.primed[:0], record)
+	}
 }
 
 var pendings = sync.Pool{New: func() any { return &pending{done: make(chan error, 1)} }}
@@ -63,7 +90,9 @@ func (s *Spool) Start(r *Record) Appending {
 	p := pendings.Get().(*pending)
 	p.settled.Store(false)
 	var err error
-	if p.buf, err = AppendRecord(p.buf[:0], r); err == nil {
+	if p.buf, err = AppendRecord(append(p.buf[:0], make([]byte, chainedBytes)...), r); err == nil {
+		p.by = nil
+		p.prime(s.primer.Load())
 		err = s.enqueue(p)
 	}
 	if err != nil {
@@ -135,13 +164,14 @@ func (s *Spool) lead(p *pending) {
 }
 
 func (p *pending) release() {
+	p.by = nil // which is large
 	if cap(p.buf) <= maxPooledBytes {
 		pendings.Put(p)
 	}
 }
 
 func (s *Spool) enqueue(p *pending) error {
-	size := int64(len(p.buf)) + recordOverhead
+	size := p.size() + frameHeaderBytes
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -300,7 +330,7 @@ func (s *Spool) take() []*pending {
 	defer s.mu.Unlock()
 	n, size := 0, 0
 	for n < len(s.queue) {
-		size += len(s.queue[n].buf) + recordPrefixBytes
+		size += int(s.queue[n].size())
 		if n > 0 && (size > maxGroupBytes || s.durability == SyncEach) {
 			break
 		}
@@ -345,26 +375,12 @@ func (s *Spool) write(group []*pending, gaps [][]byte) error {
 		last = s.segments[len(s.segments)-1]
 		s.mu.Unlock()
 	}
-	b := &s.builder
-	b.reset(s.next, s.hash)
-	for _, r := range gaps {
-		b.add(r)
-	}
 	var reserved int64
 	for _, p := range group {
-		b.add(p.buf)
-		reserved += int64(len(p.buf)) + recordOverhead
+		reserved += p.size() + frameHeaderBytes
 	}
-	frame := b.finish()
-	defer func() {
-		if cap(b.buf) > 2*maxGroupBytes {
-			b.buf = nil
-		}
-		if cap(b.chain.buf) > maxGroupBytes {
-			b.chain.buf = nil
-		}
-	}()
-	if _, err := s.active.WriteAt(frame, last.size); err != nil {
+	size, err := s.writeFrame(group, gaps, last.size)
+	if err != nil {
 		return fmt.Errorf("writing: %w", err)
 	}
 	if s.durability != SyncNone {
@@ -374,20 +390,81 @@ func (s *Spool) write(group []*pending, gaps [][]byte) error {
 		}
 		s.syncTakes += (time.Since(began) - s.syncTakes) / 8
 	}
-	s.askForSpare(last.size + int64(len(frame)))
+	s.askForSpare(last.size + size)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	seg := &s.segments[len(s.segments)-1]
-	seg.size += int64(len(frame))
-	seg.end = b.chain.offset
-	s.bytes += int64(len(frame))
+	seg.size += size
+	seg.end = s.builder.chain.offset
+	s.bytes += size
 	s.reserved -= reserved
-	s.next, s.hash = b.chain.offset, b.chain.hash
+	s.next, s.hash = s.builder.chain.offset, s.builder.chain.hash
 	if s.durability != SyncNone {
 		s.synced = s.next
 	}
 	s.announce()
 	return nil
+}
+
+// writeFrame writes a frame at a position of the active segment, with a call of the
+// system or, where it fits into what lies in memory, without. It tells how long it is.
+func (s *Spool) writeFrame(group []*pending, gaps [][]byte, at int64) (size int64, err error) {
+	by, plain, size := s.primed(group, gaps)
+	b := &s.builder
+	m, _ := s.active.(*mapped)
+	if to := m.within(at, size+int64(len(noFrame))); to != nil {
+		before := debug.SetPanicOnFault(true)
+		defer func() {
+			debug.SetPanicOnFault(before)
+			if r := recover(); r != nil {
+				err = m.faulted(r)
+			}
+		}()
+		// Whoever opens the spool after a kill at any moment of this finds the end of
+		// the segment here, or behind the frame: the header makes it one, and is last.
+		copy(to[size:], noFrame)
+		inPlace := frameBuilder{chain: b.chain}
+		frame := inPlace.fill(to[:0:size], s.next, s.hash, gaps, group, by, plain)
+		b.chain = inPlace.chain
+		s.prime(by, frame)
+		return size, nil
+	}
+	frame := b.fill(b.buf, s.next, s.hash, gaps, group, by, plain)
+	if _, err = s.active.WriteAt(frame, at); err == nil {
+		s.prime(by, frame)
+	}
+	if cap(b.buf) > 2*maxGroupBytes {
+		b.buf = nil
+	}
+	return size, err
+}
+
+// primed tells which primer a frame is to be made with, nil for a plain one, how long
+// its payload is in a plain one, and how long the frame is.
+func (s *Spool) primed(group []*pending, gaps [][]byte) (by *primer, plain, size int64) {
+	by = s.primer.Load()
+	primed := int64(primedHeaderBytes)
+	for _, r := range gaps {
+		plain += recordPrefixBytes + int64(len(r))
+		primed += literalOverhead + int64(len(r))
+	}
+	for _, p := range group {
+		p.prime(by) // which it is already, mostly
+		plain += p.size()
+		primed += int64(len(p.primed))
+	}
+	// As long as there is room in the primer, what it has little of goes into it.
+	if by == nil || primed > plain/3 && !by.full() || primed >= plain {
+		return nil, plain, frameHeaderBytes + plain
+	}
+	return by, plain, frameHeaderBytes + primed
+}
+
+// prime makes what was written the primer of later frames, if it is that of none.
+func (s *Spool) prime(by *primer, frame []byte) {
+	if by == nil && !s.unprimed {
+		s.primer.Store(s.primer.Load().extended(s.turns, frame[frameHeaderBytes:]))
+	}
 }
 
 // turn ends the active segment and begins the next.
@@ -434,6 +511,10 @@ func (s *Spool) syncActive() error {
 // a second fsync may lie. What was durable before is still read from it.
 func (s *Spool) fail(cause error, group []*pending) {
 	s.log.Error("audit spool cannot be written", "dir", s.dir, "error", cause)
+	if m, ok := s.active.(*mapped); ok {
+		m.spoilt = true
+		s.active = nil
+	}
 	if s.active != nil {
 		// Tidiness only: recovery ignores what lies beyond the next segment's
 		// first offset.
@@ -453,6 +534,7 @@ func (s *Spool) fail(cause error, group []*pending) {
 		p.settle(fmt.Errorf("%w: %w", ErrSpoolFailed, cause))
 	}
 	s.tell()
+	s.kick() // the committer tries again, whoever was writing
 }
 
 // cutActive ends the active segment's file where its last whole frame ends.

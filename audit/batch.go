@@ -16,9 +16,12 @@ import (
 
 // The layout of a batch on the wire; docs/formats/batch.md has the table.
 const (
-	batchMagic       = "caracbat"
-	batchVersion     = 1
-	batchCodecZstd   = 1
+	batchMagic = "caracbat"
+	// batchZstd: the records are compressed, each after its length. batchPrimed: a
+	// primer is, and the records as they are in a primed frame. It is the version, so
+	// that an older receiver knows that it has to wait, and the codec.
+	batchZstd        = 1
+	batchPrimed      = 2
 	batchHeaderBytes = 120
 	// maxDaemonID is how many bytes a daemon id may have.
 	maxDaemonID = 128
@@ -26,7 +29,8 @@ const (
 
 // BatchHeader is what stands before the compressed records.
 type BatchHeader struct {
-	// Version of the format: 1.
+	// Version of the format: 1, or 2 where records are sent without what they share
+	// with a primer.
 	Version  int
 	DaemonID string
 	Epoch    string
@@ -114,7 +118,7 @@ func encodeBatch(dst []byte, daemonID string, b Batch) ([]byte, error) {
 	if b.Hash != ([32]byte{}) && b.Hash != c.hash {
 		return nil, fmt.Errorf("%w: the records do not lead to the batch's hash", ErrChain)
 	}
-	return appendBatch(dst, daemonID, epoch, EncodedBatch{First: b.First, Count: len(records), PrevHash: b.PrevHash, Hash: c.hash, payload: payload})
+	return appendBatch(dst, daemonID, epoch, EncodedBatch{First: b.First, Count: len(records), PrevHash: b.PrevHash, Hash: c.hash, payload: payload, size: len(payload)})
 }
 
 // Append appends the batch to dst as it goes over the wire. ErrFormat: the daemon id
@@ -138,28 +142,40 @@ func (b *EncodedBatch) Append(dst []byte, daemonID string) ([]byte, error) {
 }
 
 func appendBatch(dst []byte, daemonID string, epoch uuid.UUID, b EncodedBatch) ([]byte, error) {
-	if len(b.payload) > math.MaxInt32 {
-		return nil, fmt.Errorf("%d bytes of records: %w", len(b.payload), ErrLimit)
+	if b.size > math.MaxInt32 {
+		return nil, fmt.Errorf("%d bytes of records: %w", b.size, ErrLimit)
 	}
 	start := len(dst)
-	dst = slices.Grow(dst, batchHeaderBytes+len(daemonID)+len(b.payload)/8) // what it mostly becomes, or more
+	dst = slices.Grow(dst, batchHeaderBytes+len(daemonID)+b.size/8) // what it mostly becomes, or more
 	dst = append(dst, make([]byte, batchHeaderBytes)...)
 	dst = append(dst, daemonID...)
 	body := len(dst)
-	dst, err := compress(compressors, dst, b.payload, b.rest)
+	version, parts := byte(batchZstd), [][]byte{b.payload}
+	switch n := len(b.primer); {
+	case n == 0:
+	case n+len(b.payload) < b.size:
+		version, parts = batchPrimed, [][]byte{binary.BigEndian.AppendUint32(nil, uint32(n)), b.primer, b.payload}
+	default: // so few that the primer is not worth it
+		plain, err := expandAll(make([]byte, 0, b.size), b.payload, b.primer, b.Count, b.size, nil)
+		if err != nil {
+			return nil, err
+		}
+		parts[0] = plain
+	}
+	dst, err := compress(compressors, dst, b.rest, parts...)
 	if err != nil {
 		return nil, fmt.Errorf("compressing: %w", err)
 	}
 	h := dst[start:]
 	copy(h, batchMagic)
-	h[8], h[9] = batchVersion, batchCodecZstd
+	h[8], h[9] = version, version
 	binary.BigEndian.PutUint32(h[12:], uint32(len(daemonID)))
 	copy(h[16:], epoch[:])
 	binary.BigEndian.PutUint64(h[32:], b.First)
 	copy(h[40:], b.PrevHash[:])
 	copy(h[72:], b.Hash[:])
 	binary.BigEndian.PutUint32(h[104:], uint32(b.Count))
-	binary.BigEndian.PutUint32(h[108:], uint32(len(b.payload)))
+	binary.BigEndian.PutUint32(h[108:], uint32(b.size))
 	binary.BigEndian.PutUint32(h[112:], uint32(len(dst)-body))
 	binary.BigEndian.PutUint32(h[116:], headerChecksum(h))
 	return dst, nil
@@ -200,10 +216,10 @@ func parseBatchHeader(data []byte) (BatchHeader, []byte, error) {
 	if len(data) < batchHeaderBytes || string(data[:8]) != batchMagic {
 		return BatchHeader{}, nil, fmt.Errorf("not a batch: %w", ErrFormat)
 	}
-	if data[8] > batchVersion {
+	if data[8] > batchPrimed {
 		return BatchHeader{}, nil, fmt.Errorf("version %d: %w", data[8], ErrVersion)
 	}
-	if data[8] != batchVersion || data[9] != batchCodecZstd || data[10]|data[11] != 0 {
+	if data[8] < batchZstd || data[9] != data[8] || data[10]|data[11] != 0 {
 		return BatchHeader{}, nil, fmt.Errorf("version %d, codec %d: %w", data[8], data[9], ErrFormat)
 	}
 	n := binary.BigEndian.Uint32(data[12:])
@@ -214,7 +230,7 @@ func parseBatchHeader(data []byte) (BatchHeader, []byte, error) {
 		return BatchHeader{}, nil, fmt.Errorf("header checksum: %w", ErrFormat)
 	}
 	h := BatchHeader{
-		Version:      batchVersion,
+		Version:      int(data[8]),
 		DaemonID:     string(data[batchHeaderBytes:][:n]),
 		Epoch:        uuid.UUID(data[16:32]).String(),
 		First:        binary.BigEndian.Uint64(data[32:]),
@@ -264,7 +280,12 @@ func decodeBatch(data []byte, lim BatchLimits) (DecodedBatch, error) {
 	if h.Uncompressed < h.Count*(recordPrefixBytes+1) {
 		return DecodedBatch{}, fmt.Errorf("%d bytes cannot hold %d records: %w", h.Uncompressed, h.Count, ErrFormat)
 	}
-	payload, err := decompress(body, h.Uncompressed)
+	var payload []byte
+	if h.Version == batchPrimed {
+		payload, err = decompressPrimed(body, h.Count, h.Uncompressed)
+	} else {
+		payload, err = decompress(body, h.Uncompressed)
+	}
 	if err != nil {
 		return DecodedBatch{}, err
 	}
@@ -287,8 +308,43 @@ func decodeBatch(data []byte, lim BatchLimits) (DecodedBatch, error) {
 	return out, nil
 }
 
+// decompressPrimed returns count records, each after its length, size bytes in all, or
+// an error. What is compressed is no longer than that and a primer, so the limit
+// of it bounds both.
+func decompressPrimed(body []byte, count, size int) ([]byte, error) {
+	room := recordPrefixBytes + primerMost + size + literalOverhead*count
+	var h zstd.Header
+	if err := h.Decode(body); err == nil && h.HasFCS {
+		room = int(min(uint64(room), h.FrameContentSize))
+	}
+	data, err := decompressWithin(body, room)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) < recordPrefixBytes {
+		return nil, fmt.Errorf("%w: no primer", ErrFormat)
+	}
+	n := binary.BigEndian.Uint32(data)
+	if data = data[recordPrefixBytes:]; n == 0 || n > primerMost || int(n) > len(data) {
+		return nil, fmt.Errorf("%w: a primer of %d bytes", ErrFormat, n)
+	}
+	return expandAll(make([]byte, 0, size), data[n:], data[:n], count, size, nil)
+}
+
 // decompress returns exactly size bytes or an error.
 func decompress(body []byte, size int) ([]byte, error) {
+	payload, err := decompressWithin(body, size)
+	if err != nil {
+		return nil, err
+	}
+	if len(payload) != size {
+		return nil, fmt.Errorf("%d bytes of records where the header tells of %d: %w", len(payload), size, ErrFormat)
+	}
+	return payload, nil
+}
+
+// decompressWithin returns no more than size bytes, or an error.
+func decompressWithin(body []byte, size int) ([]byte, error) {
 	z, err := decompressor()
 	if err != nil {
 		return nil, fmt.Errorf("making a decompressor: %w", err)
@@ -299,9 +355,6 @@ func decompress(body []byte, size int) ([]byte, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: decompressing: %w", ErrFormat, err)
-	}
-	if len(payload) != size {
-		return nil, fmt.Errorf("%d bytes of records where the header tells of %d: %w", len(payload), size, ErrFormat)
 	}
 	return payload, nil
 }

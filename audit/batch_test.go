@@ -256,6 +256,9 @@ func FuzzDecodeBatch(f *testing.F) {
 	f.Add(encodeBatch(f, "daemon", testBatch(2)))
 	f.Add(encodeBatch(f, "d", audit.Batch{Epoch: testEpoch, Records: make([]audit.Record, 3)}))
 	f.Add([]byte("caracbat"))
+	var v spoolVectors
+	readVectors(f, "spool-primed.json", &v)
+	f.Add(unhex(f, v.Batch))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b, err := audit.DecodeBatch(data, audit.BatchLimits{MaxUncompressed: 1 << 20})
 		if err != nil {

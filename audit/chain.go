@@ -41,9 +41,17 @@ type chain struct {
 // that the chain keeps, which is cheaper than a running hash for records of
 // about a kilobyte and allocates nothing once the buffer has grown.
 func (c *chain) add(record []byte) {
-	c.buf = append(c.buf[:0], c.hash[:]...)
-	c.buf = binary.BigEndian.AppendUint64(c.buf, c.offset)
-	c.buf = append(c.buf, record...)
-	c.hash = sha256.Sum256(c.buf)
+	c.buf = append(append(c.buf[:0], make([]byte, chainedBytes)...), record...)
+	c.addBehind(c.buf)
+}
+
+// chainedBytes is the room that a record takes before it for the chain.
+const chainedBytes = sha256.Size + 8
+
+// addBehind is add of a record with that room before it.
+func (c *chain) addBehind(buf []byte) {
+	copy(buf, c.hash[:])
+	binary.BigEndian.PutUint64(buf[sha256.Size:], c.offset)
+	c.hash = sha256.Sum256(buf)
 	c.offset++
 }

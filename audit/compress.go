@@ -14,7 +14,7 @@ const encoderWindow = 1 << 17
 
 // restBytes is how much of a batch is read or compressed before others go first.
 // Whole batches take milliseconds, for which whoever decides next to them would wait.
-const restBytes = 64 << 10
+const restBytes = 16 << 10
 
 // compressors are quick rather than thorough: records are so much alike that the
 // rest makes no difference to their size. Frames within a segment have checksums
@@ -31,19 +31,27 @@ func compressorsOf(checksum bool) *sync.Pool {
 	}}
 }
 
-// compress appends a frame of Zstandard. It rests now and then.
-func compress(with *sync.Pool, dst, data []byte, rest func()) ([]byte, error) {
+// compress appends a frame of Zstandard that has the parts. It rests now and then.
+func compress(with *sync.Pool, dst []byte, rest func(), parts ...[]byte) ([]byte, error) {
 	z := with.Get().(*zstd.Encoder)
 	defer with.Put(z)
 	out := bytes.NewBuffer(dst)
-	z.ResetContentSize(out, int64(len(data)))
-	for len(data) > 0 {
-		step := data[:min(len(data), restBytes)]
-		data = data[len(step):]
-		if _, err := z.Write(step); err != nil {
-			return dst, err
+	size := 0
+	for _, data := range parts {
+		size += len(data)
+	}
+	z.ResetContentSize(out, int64(size))
+	for _, data := range parts {
+		for len(data) > 0 {
+			step := data[:min(len(data), restBytes)]
+			data = data[len(step):]
+			if _, err := z.Write(step); err != nil {
+				return dst, err
+			}
+			if len(step) == restBytes {
+				rest()
+			}
 		}
-		rest()
 	}
 	if err := z.Close(); err != nil {
 		return dst, err

@@ -18,6 +18,8 @@ type disk interface {
 	remove(name string) error
 	// syncDir makes the names in a directory durable.
 	syncDir(dir string) error
+	// mmap gives the first size bytes of a file as memory that is shared with it.
+	mmap(f file, size int64) ([]byte, error)
 	// free is how many bytes more there is room for where a directory is.
 	free(dir string) (int64, error)
 }

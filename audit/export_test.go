@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"errors"
 	"os"
 	"time"
 )
@@ -13,6 +14,8 @@ type Faults struct {
 	Create, Write, Sync, Truncate func(name string) error
 	// Wrote is told of every write that went well.
 	Wrote func(name string)
+	// Maps says that segments may lie in memory, where writing to them does not fail.
+	Maps bool
 	// Free is the room on the disk, in bytes.
 	Free func() int64
 }
@@ -26,6 +29,12 @@ func WithFaults(o SpoolOptions, f *Faults, delay time.Duration) SpoolOptions {
 // WithSyncPause makes reading a spool wait for no longer between two syncs.
 func WithSyncPause(o SpoolOptions, pause time.Duration) SpoolOptions {
 	o.syncPause = pause
+	return o
+}
+
+// Unprimed makes a spool append plain frames only.
+func Unprimed(o SpoolOptions) SpoolOptions {
+	o.unprimed = true
 	return o
 }
 
@@ -59,6 +68,14 @@ func (d faultyDisk) rename(from, to string) error {
 		return err
 	}
 	return d.osDisk.rename(from, to)
+}
+
+func (d faultyDisk) mmap(f file, size int64) ([]byte, error) {
+	of, ok := f.(faultyFile)
+	if !ok || !d.faults.Maps {
+		return nil, errors.ErrUnsupported
+	}
+	return d.osDisk.mmap(of.file, size)
 }
 
 func (d faultyDisk) free(dir string) (int64, error) {

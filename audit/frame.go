@@ -19,15 +19,20 @@ const (
 	// maxFramePayload bounds what a damaged length can make a reader allocate.
 	maxFramePayload = MaxRecordBytes + 4<<20
 	// codecPlain: the payload is the records, each after its length. codecZstd: it
-	// is the length of that, and then that compressed.
-	codecPlain = 1
-	codecZstd  = 2
+	// is the length of that, and then that compressed. codecPrimed: it has what the
+	// records do not share with the segment's primer.
+	codecPlain  = 1
+	codecZstd   = 2
+	codecPrimed = 3
 	// packedPrefixBytes is the length that stands before a compressed payload.
 	packedPrefixBytes = 4
 )
 
 var (
 	frameMagic = []byte("cfr1")
+	// noFrame stands where the next frame will, in a file that is longer than what was
+	// written to it. What follows may be frames of another segment, which the file was.
+	noFrame    = []byte{0, 0, 0, 0}
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
@@ -59,8 +64,11 @@ type frameBuilder struct {
 }
 
 // reset begins a frame at a position of the chain.
-func (b *frameBuilder) reset(offset uint64, prev [32]byte) {
-	b.buf = append(b.buf[:0], make([]byte, frameHeaderBytes)...)
+func (b *frameBuilder) reset(offset uint64, prev [32]byte) { b.begin(b.buf, offset, prev) }
+
+// begin is reset with the room for the frame.
+func (b *frameBuilder) begin(room []byte, offset uint64, prev [32]byte) {
+	b.buf = append(room[:0], make([]byte, frameHeaderBytes)...)
 	b.prev, b.count = prev, 0
 	b.chain.offset, b.chain.hash = offset, prev
 }
@@ -72,9 +80,36 @@ func (b *frameBuilder) add(record []byte) {
 	b.count++
 }
 
-// finish fills in the header and returns the frame, valid until the next reset.
-func (b *frameBuilder) finish() []byte {
-	b.header(b.buf, codecPlain)
+// fill makes a frame of records in the room that is given, and returns it. by is the
+// primer where it is to be a primed one, of plain bytes of records, else nil.
+func (b *frameBuilder) fill(room []byte, offset uint64, prev [32]byte, gaps [][]byte, group []*pending, by *primer, plain int64) []byte {
+	b.begin(room, offset, prev)
+	if by == nil {
+		for _, r := range gaps {
+			b.add(r)
+		}
+		for _, p := range group {
+			b.buf = binary.BigEndian.AppendUint32(b.buf, uint32(len(p.record())))
+			b.buf = append(b.buf, p.record()...)
+			b.chain.addBehind(p.buf)
+		}
+		b.count += len(group)
+		b.header(b.buf, codecPlain)
+		return b.buf
+	}
+	b.buf = binary.BigEndian.AppendUint32(b.buf, uint32(len(by.text)))
+	b.buf = binary.BigEndian.AppendUint32(b.buf, by.sum)
+	b.buf = binary.BigEndian.AppendUint32(b.buf, uint32(plain))
+	for _, r := range gaps {
+		b.buf = appendLiteral(b.buf, r)
+		b.chain.add(r)
+	}
+	for _, p := range group {
+		b.buf = append(b.buf, p.primed...)
+		b.chain.addBehind(p.buf)
+	}
+	b.count = len(gaps) + len(group)
+	b.header(b.buf, codecPrimed)
 	return b.buf
 }
 
@@ -107,7 +142,7 @@ func parseFrameHeader(h []byte) (frameHeader, error) {
 	}
 	copy(f.prev[:], h[24:])
 	copy(f.hash[:], h[56:])
-	if f.codec != codecPlain && f.codec != codecZstd || h[9]|h[10]|h[11] != 0 || f.count < 1 || f.payload > maxFramePayload ||
+	if f.codec < codecPlain || f.codec > codecPrimed || h[9]|h[10]|h[11] != 0 || f.count < 1 || f.payload > maxFramePayload ||
 		f.codec == codecPlain && f.payload < int64(f.count)*(recordPrefixBytes+1) || f.next() < f.first {
 		return frameHeader{}, errFrame
 	}
@@ -125,11 +160,17 @@ type frameBuffer struct {
 	of    io.ReaderAt
 	pos   int64
 	ahead []byte
-	// plain is the decompressed payload of a packed frame.
+	// plain is the decompressed payload of a packed frame, or the expanded one of a
+	// primed frame.
 	plain []byte
-	// payload is that of the last frame that was read, records are the ones in it.
+	// payload is that of the last frame that was read, as a plain frame has it, and
+	// records are the ones in it.
 	payload []byte
 	records [][]byte
+	// primed is what the last frame has, where it is a primed one, and plainSize how
+	// long its payload would be in a plain one.
+	primed    []byte
+	plainSize int
 }
 
 // forget makes the next frame be read from its file, whatever was read ahead.
@@ -138,6 +179,11 @@ func (b *frameBuffer) forget() { b.of = nil }
 // at returns n bytes at pos of a file of the given size, which it is to have. They
 // are valid until the next call.
 func (b *frameBuffer) at(r io.ReaderAt, pos, n, size int64) ([]byte, error) {
+	if m, ok := r.(*mapped); ok {
+		if there := m.within(pos, n); there != nil {
+			return there, nil
+		}
+	}
 	if b.of != r || pos < b.pos || pos+n > b.pos+int64(len(b.ahead)) {
 		b.of = nil
 		want := min(max(n, aheadBytes), size-pos)
@@ -153,41 +199,63 @@ func (b *frameBuffer) at(r io.ReaderAt, pos, n, size int64) ([]byte, error) {
 	return b.ahead[pos-b.pos:][:n:n], nil
 }
 
-// readFrame reads the frame at pos of a file of the given size. The records
-// lie in buf, until the next frame is read. The error is errFrame when no whole frame is there, ErrChain when a
-// whole frame's records do not lead from its prev to its hash, or that of reading.
-//
-// checked says that the chain was followed before, when the frame was written or the
-// spool opened: the checksums tell whether the disk has kept it.
-func readFrame(r io.ReaderAt, pos, size int64, buf *frameBuffer, checked bool) (h frameHeader, records [][]byte, err error) {
+// readPayload reads the frame at pos of a file of the given size. The payload lies in
+// buf, until the next one is read. The error is errFrame when no frame with the right checksums
+// is there, or that of reading.
+func readPayload(r io.ReaderAt, pos, size int64, buf *frameBuffer) (h frameHeader, payload []byte, err error) {
 	h, err = readFrameHeader(r, pos, size, buf)
 	if err != nil {
 		return h, nil, err
 	}
-	payload, err := buf.at(r, pos+frameHeaderBytes, h.payload, size)
+	payload, err = buf.at(r, pos+frameHeaderBytes, h.payload, size)
 	if err != nil {
 		return h, nil, err
 	}
 	if crc32.Checksum(payload, castagnoli) != h.crc {
 		return h, nil, errFrame
 	}
-	if h.codec == codecZstd {
-		if buf.plain, err = unpack(payload, buf.plain); err != nil {
-			return h, nil, err
+	return h, payload, nil
+}
+
+// split finds the records of a frame's payload, which lie in buf. Those of a primed
+// frame are left as they are, and there are none, unless expanded is asked for. The
+// error is errFrame where the payload is not that of the header.
+func (b *frameBuffer) split(h frameHeader, payload []byte, primer *primerText, expanded bool) (records [][]byte, err error) {
+	b.payload, b.records, b.primed = payload, b.records[:0], nil
+	switch h.codec {
+	case codecZstd:
+		if b.plain, err = unpack(payload, b.plain); err != nil {
+			return nil, err
 		}
-		payload = buf.plain
+		b.payload = b.plain
+	case codecPrimed:
+		text, err := b.readPrimed(payload, primer)
+		if err != nil || !expanded {
+			return nil, err
+		}
+		if b.plain, err = expandAll(b.plain[:0], b.primed, text, h.count, b.plainSize, nil); err != nil {
+			return nil, errFrame
+		}
+		b.payload = b.plain
 	}
-	if buf.records, err = splitRecords(buf.records[:0], payload, h.count); err != nil {
-		return h, nil, errFrame
+	if b.records, err = splitRecords(b.records, b.payload, h.count); err != nil {
+		return nil, errFrame
 	}
-	buf.payload, records = payload, buf.records
-	if checked {
-		return h, records, nil
+	return b.records, nil
+}
+
+// readPrimed reads what stands before the records of a primed frame.
+func (b *frameBuffer) readPrimed(payload []byte, primer *primerText) (text []byte, err error) {
+	if len(payload) < primedHeaderBytes || binary.BigEndian.Uint32(payload) == 0 {
+		return nil, errFrame
 	}
-	if err := VerifyChain(h.prev, h.first, records, h.hash); err != nil {
-		return h, nil, err
+	text, ok := primer.part(binary.BigEndian.Uint32(payload), binary.BigEndian.Uint32(payload[4:]))
+	plain := binary.BigEndian.Uint32(payload[8:])
+	if !ok || plain > maxFramePayload {
+		return nil, errFrame
 	}
-	return h, records, nil
+	b.primed, b.plainSize = payload[primedHeaderBytes:], int(plain)
+	return text, nil
 }
 
 func readFrameHeader(r io.ReaderAt, pos, size int64, buf *frameBuffer) (frameHeader, error) {
@@ -258,11 +326,16 @@ func findFrame(r io.ReaderAt, pos, size int64, min uint64) (int64, error) {
 			}
 			at := pos + int64(from+i)
 			h, err := readFrameHeader(r, at, size, &room)
+			var payload []byte
 			if err == nil && h.first >= min {
-				_, _, err = readFrame(r, at, size, &room, false)
+				h, payload, err = readPayload(r, at, size, &room)
+			}
+			// What a primed one has is seen by who knows the primer.
+			if err == nil && h.first >= min && h.codec != codecPrimed {
+				_, err = room.split(h, payload, nil, false)
 			}
 			switch {
-			case err == nil && h.first >= min, errors.Is(err, ErrChain):
+			case err == nil && h.first >= min:
 				return at, nil
 			case err != nil && !errors.Is(err, errFrame):
 				return size, err

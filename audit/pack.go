@@ -109,6 +109,9 @@ func (s *Spool) packSegment(seg segment) error {
 	}
 	s.reader.forget(seg.name)
 	settle(int64(len(data)))
+	if err := s.unmapSegment(seg.name); err != nil {
+		s.log.Warn("closing an audit segment", "segment", seg.name, "error", err)
+	}
 	if err := s.disk.syncDir(filepath.Dir(seg.name)); err != nil {
 		return fmt.Errorf("making %s durable: %w", seg.name, err)
 	}
@@ -130,7 +133,7 @@ func (s *Spool) packedFrames(seg segment) (data []byte, err error) {
 	b := &s.packing.builder
 	b.reset(h.first, h.prev)
 	s.packing.read.forget()
-	w := walk{r: f, buf: &s.packing.read, size: seg.size, limit: seg.end, checked: true, at: position{pos: segmentHeaderBytes, offset: h.first, hash: h.prev, known: true}}
+	w := walk{r: f, buf: &s.packing.read, size: seg.size, limit: seg.end, checked: true, primed: &primed{offset: seg.first}, at: position{pos: segmentHeaderBytes, offset: h.first, hash: h.prev, known: true}}
 	for {
 		before := w.at.offset
 		frame, records, damaged, err := w.next()
@@ -168,7 +171,7 @@ func (b *frameBuilder) appendPacked(dst []byte) ([]byte, error) {
 	start := len(dst)
 	dst = append(dst, b.buf[:frameHeaderBytes]...)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(b.buf)-frameHeaderBytes))
-	dst, err := compress(packers, dst, b.buf[frameHeaderBytes:], runtime.Gosched)
+	dst, err := compress(packers, dst, runtime.Gosched, b.buf[frameHeaderBytes:])
 	if err != nil {
 		return dst, fmt.Errorf("compressing: %w", err)
 	}

@@ -65,6 +65,9 @@ type spoolReader struct {
 	// the segment of that name.
 	start, end cursor
 	buf        frameBuffer
+	// primed is the primer of the segment primedOf.
+	primed   *primed
+	primedOf string
 }
 
 type cursor struct {
@@ -95,22 +98,28 @@ func (r *spoolReader) forget(name string) {
 	if r.end.segment == name {
 		r.end = cursor{}
 	}
+	if r.primedOf == name {
+		r.primedOf = ""
+	}
 }
 
-// open makes a segment the one that is read.
-func (r *spoolReader) open(d disk, name string) error {
-	if r.name == name {
-		return nil
+// open gives the file of a segment, which stays open until another one is opened.
+func (r *spoolReader) open(d disk, seg segment) (file, error) {
+	if seg.mapped != nil && !seg.mapped.faulty.Load() {
+		return seg.mapped, nil
+	}
+	if r.name == seg.name {
+		return r.file, nil
 	}
 	if err := r.close(); err != nil {
-		return err
+		return nil, err
 	}
-	f, err := d.open(name, os.O_RDWR)
+	f, err := d.open(seg.name, os.O_RDWR)
 	if err != nil {
-		return fmt.Errorf("opening a segment: %w", err)
+		return nil, fmt.Errorf("opening a segment: %w", err)
 	}
-	r.file, r.name = f, name
-	return nil
+	r.file, r.name = f, seg.name
+	return f, nil
 }
 
 // EncodedBatch is a run of consecutive records as the spool has them: what a
@@ -129,8 +138,12 @@ type EncodedBatch struct {
 	// Pause is slept between the steps of reading and of encoding the batch, so that
 	// who decides beside it does not wait for all of it. 0 only lets others go first.
 	Pause time.Duration
-	// payload is the records, each after its length, as on the wire.
+	// payload is the records, each after its length or, where there is a primer, as in
+	// a primed frame, in the order of the wire.
 	payload []byte
+	primer  []byte
+	// size is how long they are, each after its length.
+	size int
 }
 
 // rest lets others go first.
@@ -147,7 +160,7 @@ func (b *EncodedBatch) Next() uint64 { return b.First + uint64(b.Count) }
 
 // Decode gives the batch with its records. ErrFormat: one of them is none.
 func (b *EncodedBatch) Decode() (Batch, error) {
-	raw, err := splitRecords(nil, b.payload, b.Count)
+	raw, err := b.split(nil)
 	if err != nil {
 		return Batch{}, err
 	}
@@ -160,6 +173,26 @@ func (b *EncodedBatch) Decode() (Batch, error) {
 		out.Records = append(out.Records, r)
 	}
 	return out, nil
+}
+
+// split gives the records, and where each of them ends in the payload.
+func (b *EncodedBatch) split(ends *[]int) (records [][]byte, err error) {
+	if len(b.primer) > 0 {
+		plain, err := expandAll(make([]byte, 0, b.size), b.payload, b.primer, b.Count, b.size, ends)
+		if err != nil {
+			return nil, err
+		}
+		return splitRecords(nil, plain, b.Count)
+	}
+	if records, err = splitRecords(nil, b.payload, b.Count); err != nil || ends == nil {
+		return records, err
+	}
+	end := 0
+	for _, r := range records {
+		end += recordPrefixBytes + len(r)
+		*ends = append(*ends, end)
+	}
+	return records, nil
 }
 
 // Next is NextEncoded with the records decoded.
@@ -246,7 +279,7 @@ func (s *Spool) read(b *EncodedBatch, maxRecords, maxBytes int) error {
 	s.mu.Unlock()
 
 	s.reader.buf.forget()
-	*b = EncodedBatch{Epoch: s.epoch.String(), After: acked, Pause: b.Pause, payload: b.payload[:0]}
+	*b = EncodedBatch{Epoch: s.epoch.String(), After: acked, Pause: b.Pause, payload: b.payload[:0], primer: b.primer[:0]}
 	g := gathering{EncodedBatch: b, acked: acked, records: maxRecords, bytes: maxBytes}
 	from := s.startOf(segments, acked)
 	started := false
@@ -265,17 +298,21 @@ func (s *Spool) read(b *EncodedBatch, maxRecords, maxBytes int) error {
 		if at.offset >= limit {
 			continue
 		}
-		if err := s.reader.open(s.disk, seg.name); err != nil {
+		f, err := s.reader.open(s.disk, seg)
+		if err != nil {
 			return err
 		}
-		w := walk{r: s.reader.file, size: seg.size, limit: limit, at: at, buf: &s.reader.buf, checked: true}
-		full, err := s.gatherSegment(&g, &w, seg.name)
+		w := walk{r: f, size: seg.size, limit: limit, at: at, buf: &s.reader.buf, primed: s.reader.primerOf(seg), checked: true, packed: true}
+		full, err := s.gatherSegment(&g, &w, seg)
 		if err != nil {
 			return err
 		}
 		if full {
 			break
 		}
+	}
+	if g.primedBy != nil {
+		b.primer = append(b.primer, g.primedBy.text...)
 	}
 	if b.Count > 0 && b.First > acked {
 		s.mu.Lock()
@@ -285,15 +322,29 @@ func (s *Spool) read(b *EncodedBatch, maxRecords, maxBytes int) error {
 	return nil
 }
 
+// primerOf is what is known of a segment's primer.
+func (r *spoolReader) primerOf(seg segment) *primed {
+	if r.primedOf != seg.name {
+		r.primed, r.primedOf = &primed{offset: seg.first}, seg.name
+	}
+	return r.primed
+}
+
 // gathering is a batch in the making.
 type gathering struct {
 	*EncodedBatch
 	acked          uint64
 	records, bytes int
+	// primedBy is the primer with which the payload is made, nil as long as there is
+	// none.
+	primedBy *primed
 }
 
 // gatherSegment adds the frames of one segment, and tells when the batch is complete.
-func (s *Spool) gatherSegment(g *gathering, w *walk, name string) (full bool, err error) {
+func (s *Spool) gatherSegment(g *gathering, w *walk, seg segment) (full bool, err error) {
+	if seg.mapped != nil {
+		defer seg.mapped.guard(&err)()
+	}
 	for rested := len(g.payload); ; {
 		if len(g.payload)-rested >= restBytes {
 			g.rest()
@@ -311,13 +362,16 @@ func (s *Spool) gatherSegment(g *gathering, w *walk, name string) (full bool, er
 			continue
 		}
 		if g.Count == 0 {
-			s.reader.start = cursor{name, before}
+			s.reader.start = cursor{seg.name, before}
 		}
-		took, full := g.add(h, records, w.buf.payload)
+		took, full, err := g.add(h, records, w)
+		if err != nil {
+			return false, err
+		}
 		if took {
-			s.reader.end = cursor{name, w.at}
+			s.reader.end = cursor{seg.name, w.at}
 		} else {
-			s.reader.end = cursor{name, before}
+			s.reader.end = cursor{seg.name, before}
 		}
 		if full {
 			return true, nil
@@ -325,49 +379,110 @@ func (s *Spool) gatherSegment(g *gathering, w *walk, name string) (full bool, er
 	}
 }
 
-// add appends the records of a frame, whose payload is as it is on the wire. took
+// add appends the records of a frame, which are nil where it is a primed one. took
 // tells whether all of them are in, full that the batch takes no more.
-func (g *gathering) add(h frameHeader, records [][]byte, payload []byte) (took, full bool) {
-	next := g.First + uint64(g.Count)
+func (g *gathering) add(h frameHeader, records [][]byte, w *walk) (took, full bool, err error) {
+	primed := h.codec == codecPrimed
 	switch {
-	case g.Count == 0:
-		c := chain{offset: h.first, hash: h.prev}
-		for c.offset < g.acked {
-			c.add(records[0])
-			payload = payload[recordPrefixBytes+len(records[0]):]
-			records = records[1:]
+	case g.Count > 0 && (h.first != g.Next() || h.prev != g.Hash):
+		return false, true, nil
+	case primed && g.primedBy != nil && g.primedBy != w.primed: // of another segment
+		return false, true, nil
+	case primed && g.primedBy == nil:
+		g.primedBy = w.primed
+		if err := g.literal(); err != nil {
+			return false, true, err
 		}
-		g.First, g.PrevHash, g.Hash = c.offset, c.hash, c.hash
-	case h.first != next || h.prev != g.Hash:
-		return false, true
 	}
-	size := len(payload) - recordPrefixBytes*len(records)
-	if whole := g.Count+len(records) <= g.records && size <= g.bytes; whole {
-		g.payload = append(g.payload, payload...)
-		g.Count += len(records)
-		g.bytes -= size
+	size := w.buf.plainSize
+	if !primed {
+		size = len(w.buf.payload)
+	}
+	fits := g.Count+h.count <= g.records && size-recordPrefixBytes*h.count <= g.bytes
+	if fits && (g.Count > 0 || h.first >= g.acked) {
+		if g.Count == 0 {
+			g.First, g.PrevHash = h.first, h.prev
+		}
+		switch {
+		case primed:
+			g.payload = append(g.payload, w.buf.primed...)
+		case g.primedBy == nil:
+			g.payload = append(g.payload, w.buf.payload...)
+		default:
+			for _, r := range records {
+				g.payload = appendLiteral(g.payload, r)
+			}
+		}
+		g.Count += h.count
+		g.size += size
+		g.bytes -= size - recordPrefixBytes*h.count
 		g.Hash = h.hash
-		return true, g.Count >= g.records
+		return true, g.Count >= g.records, nil
 	}
-	c := chain{offset: g.Next(), hash: g.Hash}
-	for _, r := range records {
-		if g.Count > 0 && (g.Count >= g.records || len(r) > g.bytes) {
-			g.Hash = c.hash
-			return false, true
-		}
-		g.take(r)
-		c.add(r)
-	}
-	g.Hash = c.hash
-	return true, g.Count >= g.records
+	return g.addSome(h, records, w)
 }
 
-// take appends one record.
-func (g *gathering) take(r []byte) {
-	g.bytes -= len(r)
-	g.payload = binary.BigEndian.AppendUint32(g.payload, uint32(len(r)))
-	g.payload = append(g.payload, r...)
-	g.Count++
+// addSome appends those records of a frame that are not acknowledged and for which
+// there is room.
+func (g *gathering) addSome(h frameHeader, records [][]byte, w *walk) (took, full bool, err error) {
+	var parts []int // where they end in what is primed
+	if h.codec == codecPrimed {
+		if w.buf.plain, err = expandAll(w.buf.plain[:0], w.buf.primed, w.primed.text, h.count, w.buf.plainSize, &parts); err != nil {
+			return false, true, err
+		}
+		if records, err = splitRecords(w.buf.records[:0], w.buf.plain, h.count); err != nil {
+			return false, true, err
+		}
+		w.buf.records = records
+	}
+	c := chain{offset: h.first, hash: h.prev}
+	for i, r := range records {
+		if c.offset < g.acked {
+			c.add(r)
+			continue
+		}
+		if g.Count == 0 {
+			g.First, g.PrevHash = c.offset, c.hash
+		} else if g.Count >= g.records || len(r) > g.bytes {
+			return false, true, nil
+		}
+		switch {
+		case parts != nil:
+			begin := 0
+			if i > 0 {
+				begin = parts[i-1]
+			}
+			g.payload = append(g.payload, w.buf.primed[begin:parts[i]]...)
+		case g.primedBy != nil:
+			g.payload = appendLiteral(g.payload, r)
+		default:
+			g.payload = binary.BigEndian.AppendUint32(g.payload, uint32(len(r)))
+			g.payload = append(g.payload, r...)
+		}
+		c.add(r)
+		g.Count++
+		g.size += recordPrefixBytes + len(r)
+		g.bytes -= len(r)
+		g.Hash = c.hash
+	}
+	return true, g.Count >= g.records, nil
+}
+
+// literal makes what was gathered so far be as in primed frames.
+func (g *gathering) literal() error {
+	if g.Count == 0 {
+		return nil
+	}
+	records, err := splitRecords(nil, g.payload, g.Count)
+	if err != nil {
+		return err
+	}
+	payload := make([]byte, 0, 2*len(g.payload))
+	for _, r := range records {
+		payload = appendLiteral(payload, r)
+	}
+	g.payload = payload
+	return nil
 }
 
 // startOf is the latest frame boundary known to be at or before an offset.
@@ -397,32 +512,26 @@ func (s *Spool) syncWait() time.Duration {
 	return time.Until(time.Unix(0, s.lastSync.Load()).Add(s.syncPause))
 }
 
-// syncForReading makes what SyncNone left to the operating system durable: a
-// record that was delivered and then lost would leave its offset to another.
+// syncForReading makes it safe, where it is left to the operating system when records
+// reach the disk, to deliver those that were written so far: a record that was
+// delivered and then lost with the machine would leave its offset to another. So the
+// offset is made durable. The records need not be: an fsync of so much takes long, and
+// more where segments lie in memory, of which it has each page watched anew.
 //
 // It is not done again and again: who writes has to wait while the disk is busy.
 func (s *Spool) syncForReading() error {
-	if s.syncWait() > 0 {
+	if s.durability != SyncNone || s.syncWait() > 0 {
 		return nil
 	}
 	s.lastSync.Store(time.Now().UnixNano())
 	s.mu.Lock()
 	next, synced := s.next, s.synced
-	var segments []segment
-	if synced < next {
-		segments = append(segments, s.segments...)
-	}
 	s.mu.Unlock()
-	for _, seg := range segments {
-		if seg.end <= synced {
-			continue
-		}
-		if err := s.reader.open(s.disk, seg.name); err != nil {
-			return err
-		}
-		if err := s.reader.file.Sync(); err != nil {
-			return fmt.Errorf("%w: making records durable: %w", ErrSpoolFailed, err)
-		}
+	if synced == next {
+		return nil
+	}
+	if err := s.offerMark().store(s.disk, s.epoch, next); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	s.synced = max(s.synced, next)

@@ -18,7 +18,11 @@ func (s *Spool) recover() error {
 	if err := s.removeLeftovers(); err != nil {
 		return err
 	}
-	epoch, acked, known, err := readAck(s.disk, s.ackName())
+	epoch, acked, known, err := s.ackMark().read(s.disk)
+	if err != nil {
+		return err
+	}
+	offeredOf, offered, _, err := s.offerMark().read(s.disk)
 	if err != nil {
 		return err
 	}
@@ -48,7 +52,13 @@ func (s *Spool) recover() error {
 			"dir", s.dir, "end", end.offset, "acknowledged", acked)
 		return s.beginEpoch(segments)
 	}
-	if !end.known {
+	switch {
+	case offeredOf == epoch && end.offset < offered:
+		// The machine has forgotten records that may have been delivered before.
+		s.log.Error("audit records that were left to the operating system are missing", "dir", s.dir, "from_offset", end.offset, "before_offset", offered)
+		s.addHole(end.offset, offered)
+		end = position{offset: offered}
+	case !end.known:
 		// The hash at the end cannot be known. Skipping a number makes the
 		// break in the chain a hole, like all other damage.
 		s.addHole(end.offset, end.offset+1)
@@ -70,15 +80,13 @@ func (s *Spool) recover() error {
 		s.acked, s.holes, known = s.next, nil, false
 	}
 	if !known {
-		if err := writeAck(s.disk, s.ackName(), s.epoch, s.acked); err != nil {
+		if err := s.ackMark().write(s.disk, s.epoch, s.acked); err != nil {
 			return err
 		}
 	}
 	s.removeSegments(s.dropBelow(s.acked))
 	return nil
 }
-
-func (s *Spool) ackName() string { return filepath.Join(s.dir, "acked") }
 
 // removeLeftovers removes files that were being written when the process died.
 func (s *Spool) removeLeftovers() error {
@@ -146,7 +154,7 @@ func (s *Spool) beginEpoch(old []segment) error {
 	if err != nil {
 		return fmt.Errorf("making an epoch: %w", err)
 	}
-	if err := writeAck(s.disk, s.ackName(), epoch, 0); err != nil {
+	if err := s.ackMark().write(s.disk, epoch, 0); err != nil {
 		return err
 	}
 	s.removeSegments(old)
@@ -208,7 +216,7 @@ func (s *Spool) verifySegment(seg *segment, end position, limit uint64) (_ posit
 		return end, false, err
 	}
 
-	w := walk{r: f, size: info.Size(), limit: limit, at: at, buf: new(frameBuffer)}
+	w := walk{r: f, size: info.Size(), limit: limit, at: at, buf: new(frameBuffer), primed: &primed{offset: seg.first}}
 	for {
 		expected := w.at.offset
 		h, _, damaged, err := w.next()
@@ -225,8 +233,12 @@ func (s *Spool) verifySegment(seg *segment, end position, limit uint64) (_ posit
 		seg.packed = seg.packed || h.codec == codecZstd
 	}
 	seg.end, seg.size = w.at.offset, w.at.pos
+	if limit == math.MaxUint64 && !s.unprimed { // for who appends to it
+		s.primer.Store(newPrimer(s.turns, w.primed.text))
+	}
 	if limit == math.MaxUint64 && headerOK && info.Size() > seg.size {
-		ahead, err := blank(f, seg.size, info.Size())
+		// A frame is never written without the end behind it.
+		ahead, err := blank(f, seg.size, min(seg.size+int64(len(noFrame)), info.Size()))
 		if err != nil {
 			return end, false, fmt.Errorf("reading what follows the last frame: %w", err)
 		}
@@ -283,18 +295,20 @@ func (s *Spool) beginSegment() error {
 		return err
 	}
 	s.spareAsked = false
-	s.trimActive()
-	if s.active != nil {
-		if err := s.active.Close(); err != nil {
-			s.log.Warn("closing an audit segment", "error", err)
-		}
-	}
+	s.leaveActive()
 	s.active = s.appendable(f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A segment of this name had no whole frame and was replaced.
+	s.turns++
+	s.primer.Store(nil)
+	// A segment of this name had no whole frame and was replaced; so nobody reads it.
 	if n := len(s.segments); n > 0 && s.segments[n-1].name == seg.name {
 		s.bytes -= s.segments[n-1].size
+		if m := s.segments[n-1].mapped; m != nil {
+			if err := m.Close(); err != nil {
+				s.log.Warn("closing an audit segment", "error", err)
+			}
+		}
 		s.segments = s.segments[:n-1]
 	}
 	s.segments = append(s.segments, seg)
@@ -305,8 +319,20 @@ func (s *Spool) beginSegment() error {
 
 // appendable is a segment's file as the committer writes it.
 func (s *Spool) appendable(f file) file {
-	if s.durability == SyncNone {
-		return quick(f)
+	if _, ok := f.(*mapped); ok || s.durability != SyncNone {
+		return f
 	}
-	return f
+	return quick(f)
+}
+
+// leaveActive closes the active segment, unless it lies in memory: then it is read
+// there, and closed when it is removed.
+func (s *Spool) leaveActive() {
+	if _, ok := s.active.(*mapped); ok || s.active == nil {
+		return
+	}
+	s.trimActive()
+	if err := s.active.Close(); err != nil {
+		s.log.Warn("closing an audit segment", "error", err)
+	}
 }

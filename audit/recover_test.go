@@ -23,11 +23,18 @@ type builtSpool struct {
 	ends []int64
 }
 
-// buildSpool appends records one by one, each to a frame of its own.
+// buildSpool appends records one by one, each to a plain frame of its own.
 func buildSpool(t testing.TB, records int, segmentBytes int64) builtSpool {
 	t.Helper()
+	return buildSpoolWith(t, records, audit.Unprimed(audit.SpoolOptions{SegmentBytes: segmentBytes}))
+}
+
+// buildSpoolWith appends records one by one, each to a frame of its own.
+func buildSpoolWith(t testing.TB, records int, o audit.SpoolOptions) builtSpool {
+	t.Helper()
 	b := builtSpool{dir: t.TempDir()}
-	s, err := audit.OpenSpool(audit.SpoolOptions{Dir: b.dir, Durability: audit.SyncEach, SegmentBytes: segmentBytes})
+	o.Dir, o.Durability = b.dir, audit.SyncEach
+	s, err := audit.OpenSpool(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +302,7 @@ func TestContradiction(t *testing.T) {
 	}
 	// Another record at offset 0 makes every later hash another.
 	other := t.TempDir()
-	s, err := audit.OpenSpool(audit.SpoolOptions{Dir: other, Durability: audit.SyncEach})
+	s, err := audit.OpenSpool(audit.Unprimed(audit.SpoolOptions{Dir: other, Durability: audit.SyncEach}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,8 +371,8 @@ func TestLeftoversAreRemoved(t *testing.T) {
 func FuzzSpoolFrame(f *testing.F) {
 	// Built on the vector, so that every process that fuzzes has the same epoch.
 	built := builtSpool{dir: f.TempDir()}
-	writeSpoolVector(f, built.dir)
-	s, err := audit.OpenSpool(audit.SpoolOptions{Dir: built.dir, Durability: audit.SyncEach, SegmentBytes: 400})
+	writeSpoolVector(f, built.dir, "spool.json")
+	s, err := audit.OpenSpool(audit.Unprimed(audit.SpoolOptions{Dir: built.dir, Durability: audit.SyncEach, SegmentBytes: 400}))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -383,6 +390,7 @@ func FuzzSpoolFrame(f *testing.F) {
 	f.Add(last[:len(last)-1])
 	f.Add(append(bytes.Clone(last), last[68:]...))
 	f.Add([]byte{})
+	f.Add(primedSegment(f, names[1], last))
 	f.Fuzz(func(t *testing.T, segment []byte) {
 		dir := built.copy(t)
 		if err := os.WriteFile(filepath.Join(dir, filepath.Base(names[1])), segment, 0o600); err != nil {

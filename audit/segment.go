@@ -39,6 +39,8 @@ type segment struct {
 	// says that the segment was packed, or is not going to be.
 	full   time.Time
 	packed bool
+	// mapped is the file where it lies in memory, else nil.
+	mapped *mapped
 }
 
 // segmentHeader stands at the beginning of a segment.
@@ -111,6 +113,7 @@ func (s *Spool) createSegment(h segmentHeader) (segment, file, error) {
 	if err != nil {
 		s.log.Warn("using the audit segment that was written ahead", "segment", name, "error", err)
 	} else if f != nil {
+		seg.mapped, _ = f.(*mapped)
 		return seg, f, nil
 	}
 	flag := os.O_RDWR
@@ -154,8 +157,23 @@ type walk struct {
 	limit uint64
 	at    position
 	buf   *frameBuffer
-	// checked is passed to readFrame.
+	// primed is the segment's primer as far as it is known, from this walk or an
+	// earlier one.
+	primed *primed
+	// checked says that the chain was followed before, when frames were written or the
+	// spool opened: the checksums tell whether the disk has kept them.
 	checked bool
+	// packed leaves the records of primed frames as they are.
+	packed bool
+}
+
+// primed is the primer of a segment as far as it was gone through.
+type primed struct {
+	primerText
+	// to is where the next frame is, or 0 at first; offset is what its records begin
+	// at or after.
+	to     int64
+	offset uint64
 }
 
 // next returns the next whole frame and its records, valid until the next
@@ -164,9 +182,12 @@ type walk struct {
 // frame, and damaged tells that bytes follow it. A frame that contradicts the
 // chain is ErrChain.
 func (w *walk) next() (h frameHeader, records [][]byte, damaged bool, err error) {
+	if w.primed.to == 0 {
+		w.primed.to = segmentHeaderBytes
+	}
 	pos := w.at.pos
 	for pos < w.size && w.at.offset < w.limit {
-		h, records, err = readFrame(w.r, pos, w.size, w.buf, w.checked)
+		h, records, err = w.frame(pos)
 		if err == nil && h.first < w.at.offset {
 			err = errFrame // the bytes of an older frame
 		}
@@ -186,8 +207,65 @@ func (w *walk) next() (h frameHeader, records [][]byte, damaged bool, err error)
 		if h.first == w.at.offset && w.at.known && h.prev != w.at.hash {
 			return h, nil, damaged, fmt.Errorf("%w: the frame of offset %d does not continue the one before it", ErrChain, h.first)
 		}
+		if w.primed.to == w.at.pos {
+			w.primed.pass(h, pos, w.buf.payload)
+		}
 		w.at = position{pos: pos + h.bytes(), offset: h.next(), hash: h.hash, known: true}
 		return h, records, damaged, nil
 	}
 	return frameHeader{}, nil, damaged || w.at.pos < w.size, io.EOF
+}
+
+// frame reads the frame at a position.
+func (w *walk) frame(pos int64) (h frameHeader, records [][]byte, err error) {
+	h, payload, err := readPayload(w.r, pos, w.size, w.buf)
+	if err != nil {
+		return h, nil, err
+	}
+	if h.codec == codecPrimed && w.primed.to < w.at.pos {
+		if err := w.prime(); err != nil {
+			return h, nil, err
+		}
+		// The room of the payload was used for those before it.
+		if h, payload, err = readPayload(w.r, pos, w.size, w.buf); err != nil {
+			return h, nil, err
+		}
+	}
+	if records, err = w.buf.split(h, payload, &w.primed.primerText, !w.packed || !w.checked); err != nil || w.checked {
+		return h, records, err
+	}
+	return h, records, VerifyChain(h.prev, h.first, records, h.hash)
+}
+
+// prime goes through the frames before this walk for the segment's primer.
+func (w *walk) prime() error {
+	for p := w.primed; p.to < w.at.pos; {
+		h, err := readFrameHeader(w.r, p.to, w.size, w.buf)
+		var payload []byte
+		if err == nil && h.codec == codecPlain {
+			h, payload, err = readPayload(w.r, p.to, w.size, w.buf)
+		}
+		if err == nil && h.first < p.offset {
+			err = errFrame
+		}
+		switch {
+		case errors.Is(err, errFrame):
+			if p.to, err = findFrame(w.r, p.to+1, w.size, p.offset); err != nil {
+				return fmt.Errorf("looking for a frame: %w", err)
+			}
+		case err != nil:
+			return err
+		default:
+			p.pass(h, p.to, payload)
+		}
+	}
+	return nil
+}
+
+// pass adds a frame at a position, with its payload where it is a plain one.
+func (p *primed) pass(h frameHeader, pos int64, payload []byte) {
+	if h.codec == codecPlain {
+		p.add(payload)
+	}
+	p.to, p.offset = pos+h.bytes(), h.next()
 }

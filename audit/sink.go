@@ -88,7 +88,8 @@ func (b *EncodedBatch) Cut(n int) error {
 	if n = max(n, 1); n >= b.Count {
 		return nil
 	}
-	raw, err := splitRecords(nil, b.payload, b.Count)
+	var ends []int
+	raw, err := b.split(&ends)
 	if err != nil {
 		return fmt.Errorf("cutting an audit batch: %w", err)
 	}
@@ -98,24 +99,26 @@ func (b *EncodedBatch) Cut(n int) error {
 		c.add(r)
 		size += recordPrefixBytes + len(r)
 	}
-	b.Count, b.Hash, b.payload = n, c.hash, b.payload[:size]
+	b.Count, b.Hash, b.payload, b.size = n, c.hash, b.payload[:ends[n-1]], size
 	return nil
 }
 
-// Size is how many bytes the encoded records have before they are compressed.
-func (b *EncodedBatch) Size() int { return len(b.payload) }
+// Size is how many bytes the encoded records have before they are compressed, each
+// after its length.
+func (b *EncodedBatch) Size() int { return b.size }
 
 // Oldest is when the first record occurred, zero where it cannot be read.
 func (b *EncodedBatch) Oldest() time.Time {
-	if len(b.payload) < recordPrefixBytes {
-		return time.Time{}
+	first := b.payload
+	if len(b.primer) > 0 {
+		var err error
+		if first, _, err = expand(nil, first, b.primer, MaxRecordBytes); err != nil {
+			return time.Time{}
+		}
+	} else if first = first[min(len(first), recordPrefixBytes):]; len(first) > 0 {
+		first = first[:min(len(first), int(binary.BigEndian.Uint32(b.payload)))]
 	}
-	first := b.payload[recordPrefixBytes:]
-	n := int(binary.BigEndian.Uint32(b.payload))
-	if n > len(first) {
-		return time.Time{}
-	}
-	r, err := DecodeRecord(first[:n])
+	r, err := DecodeRecord(first)
 	if err != nil {
 		return time.Time{}
 	}

@@ -70,7 +70,7 @@ func TestNewerVersionIsToldApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for version, newer := range map[byte]bool{0: false, 2: true, 255: true} {
+	for version, newer := range map[byte]bool{0: false, 2: false, 3: true, 255: true} {
 		data[8] = version
 		_, err := audit.DecodeBatch(data, audit.BatchLimits{})
 		if !errors.Is(err, audit.ErrFormat) || errors.Is(err, audit.ErrVersion) != newer {

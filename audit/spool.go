@@ -52,8 +52,9 @@ type SpoolOptions struct {
 	// Dir is made when it does not exist. One spool at a time has it.
 	Dir string
 	// MaxBytes bounds what the segments hold together, in bytes;
-	// DefaultMaxBytes when zero. Where records wait for the disk, one segment more is
-	// written ahead.
+	// DefaultMaxBytes when zero. Files that are written ahead, or were used and wait to
+	// become segments again, are beside it: one where records wait for the disk, else
+	// four at most.
 	MaxBytes int64
 	// SegmentBytes is the size at which the next segment is begun;
 	// DefaultSegmentBytes when zero, and never more than a quarter of MaxBytes.
@@ -76,6 +77,8 @@ type SpoolOptions struct {
 	retryDelay time.Duration
 	// syncPause replaces syncPause in tests.
 	syncPause time.Duration
+	// unprimed has only plain frames appended, in tests.
+	unprimed bool
 }
 
 // Spool is an append-only queue of audit records on disk. Its methods may be
@@ -93,6 +96,7 @@ type Spool struct {
 	packDelay  time.Duration
 	retryDelay time.Duration
 	syncPause  time.Duration
+	unprimed   bool
 	log        *slog.Logger
 	disk       disk
 	lock       *os.File
@@ -139,7 +143,12 @@ type Spool struct {
 	waiting  bool          // somebody waits on notify
 	notify   chan struct{} // closed when next advances or the spool closes
 
-	spareReady bool // the next segment is written ahead
+	spares []spare // files that were written ahead, for the next segments
+	turns  uint64  // how many segments were begun, which only who holds committing changes
+
+	// primer is what records of the active segment are compared with, nil where there
+	// is nothing yet. Who holds committing changes it.
+	primer atomic.Pointer[primer]
 
 	// committing is held by who writes segments: the committer or, where nothing
 	// waits for the disk, a caller in its place. It guards these.
@@ -206,7 +215,7 @@ func OpenSpool(o SpoolOptions) (*Spool, error) {
 	} else {
 		close(s.packed)
 	}
-	if s.durability != SyncNone {
+	if s.durability != SyncNone || mapsSegments {
 		go s.writeAhead()
 	} else {
 		close(s.aheadEnded)
@@ -226,7 +235,7 @@ func newSpool(o SpoolOptions) (*Spool, error) {
 	}
 	s := &Spool{
 		dir: o.Dir, maxBytes: o.MaxBytes, segBytes: o.SegmentBytes, durability: o.Durability,
-		groupDelay: o.GroupDelay, packDelay: o.PackDelay, retryDelay: o.retryDelay, syncPause: o.syncPause, log: o.Logger, disk: o.disk,
+		groupDelay: o.GroupDelay, packDelay: o.PackDelay, retryDelay: o.retryDelay, syncPause: o.syncPause, unprimed: o.unprimed, log: o.Logger, disk: o.disk,
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}), filled: make(chan struct{}, 1), packed: make(chan struct{}), ending: make(chan struct{}), notify: make(chan struct{}),
 		wantSpare: make(chan struct{}, 1), aheadEnded: make(chan struct{}),
 	}
@@ -288,6 +297,11 @@ func (s *Spool) release() error {
 	if s.active != nil {
 		errs = append(errs, s.active.Close())
 	}
+	for i := range s.segments {
+		if m := s.segments[i].mapped; m != nil {
+			errs = append(errs, m.Close())
+		}
+	}
 	if s.gaps != nil {
 		errs = append(errs, s.gaps.close())
 	}
@@ -339,7 +353,7 @@ func (s *Spool) Close() error {
 		<-s.aheadEnded
 		s.reading.Lock()
 		defer s.reading.Unlock()
-		s.removeSpare()
+		s.removeSpares(0)
 		if err := s.release(); err != nil {
 			s.closeErr = fmt.Errorf("closing the audit spool: %w", err)
 		}

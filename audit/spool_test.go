@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -324,6 +325,24 @@ func segmentFiles(t testing.TB, dir string) []string {
 	return names
 }
 
+// writtenBytes is how long all segments are without what was written ahead in the last:
+// zeros, of which a record may end in one.
+func writtenBytes(t testing.TB, dir string) (size int64) {
+	t.Helper()
+	names := segmentFiles(t, dir)
+	for i, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == len(names)-1 {
+			data = bytes.TrimRight(data, "\x00")
+		}
+		size += int64(len(data))
+	}
+	return size
+}
+
 func TestSegmentsAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	s := openSpool(t, audit.SpoolOptions{Dir: dir, SegmentBytes: 1000})
@@ -339,15 +358,7 @@ func TestSegmentsAreRemoved(t *testing.T) {
 	if len(after) >= before {
 		t.Errorf("%d of %d segments are left after half was acknowledged", len(after), before)
 	}
-	var size int64
-	for _, name := range after {
-		info, err := os.Stat(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		size += info.Size()
-	}
-	if got := s.Stats().Bytes; got != size {
+	if got, size := s.Stats().Bytes, writtenBytes(t, dir); got != size && got != size+1 {
 		t.Errorf("Stats tells of %d bytes, the files have %d", got, size)
 	}
 	if records, holes := readAll(t, s, 0); len(records) != 25 || records[0].RequestID != "25" || holes != 0 {

@@ -161,7 +161,8 @@ func TestBatchVectors(t *testing.T) {
 	writeVectors(t, "batch.json", v)
 }
 
-// spoolVectors is testdata/spool.json: the files of a spool directory.
+// spoolVectors is testdata/spool.json, with plain frames, and spool-primed.json, with
+// primed ones: the files of a spool directory, and the batch that is sent from it.
 type spoolVectors struct {
 	Files       map[string]string `json:"files_hex"`
 	Epoch       string            `json:"epoch"`
@@ -169,14 +170,29 @@ type spoolVectors struct {
 	NextOffset  uint64            `json:"next_offset"`
 	Hash        string            `json:"hash"`
 	Records     []vectorRecord    `json:"unacknowledged"`
+	Batch       string            `json:"batch_hex,omitempty"`
 }
 
-func TestSpoolVector(t *testing.T) {
-	if *update {
-		writeVectors(t, "spool.json", newSpoolVector(t))
+// ofFormat are the options with which each vector's spool is written.
+var ofFormat = map[string]audit.SpoolOptions{
+	"spool.json":        audit.Unprimed(audit.SpoolOptions{}),
+	"spool-primed.json": {},
+}
+
+func TestSpoolVectors(t *testing.T) {
+	for name, o := range ofFormat {
+		t.Run(name, func(t *testing.T) {
+			if *update {
+				writeVectors(t, name, newSpoolVector(t, o))
+			}
+			testSpoolVector(t, name)
+		})
 	}
+}
+
+func testSpoolVector(t *testing.T, name string) {
 	dir := t.TempDir()
-	v := writeSpoolVector(t, dir)
+	v := writeSpoolVector(t, dir, name)
 	s := openSpool(t, audit.SpoolOptions{Dir: dir})
 	if st := s.Stats(); st.Epoch != v.Epoch || st.AckedOffset != v.AckedOffset || st.NextOffset != v.NextOffset {
 		t.Fatalf("%+v, want %s, %d, %d", st, v.Epoch, v.AckedOffset, v.NextOffset)
@@ -188,17 +204,21 @@ func TestSpoolVector(t *testing.T) {
 	if len(b.Records) != len(v.Records) || hex.EncodeToString(b.Hash[:]) != v.Hash {
 		t.Fatalf("%d records, hash %x, want %d, %s", len(b.Records), b.Hash, len(v.Records), v.Hash)
 	}
+	sent, err := audit.DecodeBatch(unhex(t, v.Batch), audit.BatchLimits{})
+	if err != nil || len(sent.Records) != len(v.Records) || sent.Hash != b.Hash {
+		t.Fatalf("a batch of %d records, %v", len(sent.Records), err)
+	}
 	for i, r := range v.Records {
-		if want := r.record(t); !reflect.DeepEqual(b.Records[i], want) {
-			t.Errorf("record %d: %+v, want %+v", i, b.Records[i], want)
+		if want := r.record(t); !reflect.DeepEqual(b.Records[i], want) || !reflect.DeepEqual(sent.Records[i], want) {
+			t.Errorf("record %d: %+v, sent as %+v, want %+v", i, b.Records[i], sent.Records[i], want)
 		}
 	}
 }
 
-// writeSpoolVector makes a directory what the vector says.
-func writeSpoolVector(t testing.TB, dir string) (v spoolVectors) {
+// writeSpoolVector makes a directory what the vector of a name says.
+func writeSpoolVector(t testing.TB, dir, name string) (v spoolVectors) {
 	t.Helper()
-	readVectors(t, "spool.json", &v)
+	readVectors(t, name, &v)
 	for name, data := range v.Files {
 		if err := os.WriteFile(filepath.Join(dir, name), unhex(t, data), 0o600); err != nil {
 			t.Fatal(err)
@@ -208,14 +228,18 @@ func writeSpoolVector(t testing.TB, dir string) (v spoolVectors) {
 }
 
 // newSpoolVector makes a spool of three records, the first acknowledged.
-func newSpoolVector(t *testing.T) spoolVectors {
+func newSpoolVector(t *testing.T, o audit.SpoolOptions) spoolVectors {
 	records := []vectorRecord{
 		{ID: "one", EventType: "decision", ZoneID: "payments", Decision: "allow", Sequence: 1, OccurredAt: "2026-05-20T12:00:00Z"},
 		{ID: "two", EventType: "decision", ZoneID: "payments", Decision: "deny", Sequence: 1, Input: `{"a":1}`, OccurredAt: "2026-05-20T12:00:00.5Z"},
 		{ID: "three", EventType: "audit_gap", ZoneID: "payments", Metadata: `{"count":3,"reason":"full"}`, OccurredAt: "2026-05-20T12:00:01Z"},
 	}
+	for i := range records {
+		records[i].Diagnostics = `["a text that all of these records have in common, as records mostly have: who asks, what for and by which policies it was decided differ less than one would think, and the names of all members never do"]`
+	}
 	dir := t.TempDir()
-	s, err := audit.OpenSpool(audit.SpoolOptions{Dir: dir})
+	o.Dir = dir
+	s, err := audit.OpenSpool(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,11 +252,20 @@ func newSpoolVector(t *testing.T) spoolVectors {
 	if err := s.Ack(1); err != nil {
 		t.Fatal(err)
 	}
-	b, err := s.Next(t.Context(), 0, 0)
+	var encoded audit.EncodedBatch
+	if err := s.NextEncoded(t.Context(), &encoded, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	b, err := encoded.Decode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := encoded.Append(nil, "daemon-1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	v := spoolVectors{
+		Batch: hex.EncodeToString(batch),
 		Files: map[string]string{}, Epoch: s.Epoch(), AckedOffset: 1, NextOffset: 3,
 		Hash: hex.EncodeToString(b.Hash[:]), Records: records[1:],
 	}

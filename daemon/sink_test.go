@@ -135,17 +135,19 @@ func TestSinkRefusals(t *testing.T) {
 	}
 }
 
+// noise is a member of an input, of so many bytes that no others are like.
+func noise(bytes int) string {
+	b := make([]byte, bytes/2)
+	_, _ = rand.Read(b)
+	return fmt.Sprintf(`,"pad":"%x"`, b)
+}
+
 // Something on the way to the admin side that takes no long bodies holds nothing up:
 // batches become shorter, and only a record that does not pass by itself is a gap.
 func TestShortBodies(t *testing.T) {
 	const most = 8 << 10
 	p, n, _ := one(t, nil)
 	p.takeNoAudit() // until there is more than one body
-	noise := func(bytes int) string {
-		b := make([]byte, bytes/2)
-		_, _ = rand.Read(b)
-		return fmt.Sprintf(`,"pad":"%x"`, b)
-	}
 	want := map[string]bool{}
 	for i := range 40 {
 		size := 1 << 10

@@ -43,16 +43,15 @@ func TestStatusIsReported(t *testing.T) {
 func TestTroubleIsReported(t *testing.T) {
 	p, n, _ := one(t, func(c *daemon.Config) { c.AuditMode, c.SpoolMaxBytes = daemon.AuditCount, 64<<10 })
 	p.takeNoAudit()
-	input := inputOf("z1", "read", `,"pad":"`+strings.Repeat("x", 4000)+`"`)
 	for range 40 {
-		n.decide(input)
+		n.decide(inputOf("z1", "read", noise(4000)))
 	}
 	p.reported("audit cannot be kept", func(_ bundle.ReceiptReport, s *bundle.DaemonStatus) bool {
 		return s.Ready && !s.AuditKept && strings.Contains(s.Detail, "the spool has") && s.SpoolRecords > 0 && s.SpoolBytes > 0 && s.AuditGaps > 0
 	})
 	p.misbehave(nil)
 	p.wait("the spool is shipped", func() bool { return p.report.Status.SpoolRecords == 0 })
-	n.decide(input)
+	n.decide(inputOf("z1", "read", ""))
 	p.reported("audit is kept again", func(_ bundle.ReceiptReport, s *bundle.DaemonStatus) bool { return s.AuditKept && s.Detail == "" })
 }
 
