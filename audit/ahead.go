@@ -87,7 +87,7 @@ func (s *Spool) writeAhead() {
 			told = false
 		} else if !told && !errors.Is(err, ErrClosed) {
 			told = true
-			s.log.Warn("no audit segment could be written ahead; records are made durable more slowly", "dir", s.dir, "error", err)
+			s.log.Warn("no audit segment could be written ahead; segments grow as they are written, which takes longer", "dir", s.dir, "error", err)
 		}
 	}
 }
@@ -118,13 +118,6 @@ func (s *Spool) makeSpare() (made spare, err error) {
 	if err != nil {
 		return spare{}, errors.Join(err, f.Close(), s.disk.remove(name))
 	}
-	for at := int64(0); at < s.segBytes && err == nil; at += spareStep {
-		populate(m.memory[at:min(at+spareStep, s.segBytes)])
-		err = s.restAhead()
-	}
-	if err != nil {
-		return spare{}, errors.Join(err, m.Close(), s.disk.remove(name))
-	}
 	return spare{name, m}, nil
 }
 
@@ -143,21 +136,13 @@ func (s *Spool) fillSpare(f file) error {
 				return err
 			}
 		}
-		if err := s.restAhead(); err != nil {
-			return err
+		select {
+		case <-time.After(spareRest):
+		case <-s.ending:
+			return ErrClosed
 		}
 	}
 	return nil
-}
-
-// restAhead lets others go first. ErrClosed: the spool closes.
-func (s *Spool) restAhead() error {
-	select {
-	case <-time.After(spareRest):
-		return nil
-	case <-s.ending:
-		return ErrClosed
-	}
 }
 
 // takeSpare makes a spare the segment of a name, with its header; nil where there

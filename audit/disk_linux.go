@@ -29,8 +29,4 @@ func (osDisk) mmap(f file, size int64) ([]byte, error) {
 	return memory, mapErr
 }
 
-// populate makes pages ready to be written, so that it need not be done one by one
-// when they are. Kernels before 5.14 cannot, and then it is.
-func populate(memory []byte) { _ = unix.Madvise(memory, unix.MADV_POPULATE_WRITE) }
-
 func unmap(memory []byte) error { return unix.Munmap(memory) }

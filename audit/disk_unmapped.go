@@ -9,6 +9,4 @@ const mapsSegments = false
 
 func (osDisk) mmap(file, int64) ([]byte, error) { return nil, errors.ErrUnsupported }
 
-func populate([]byte) {}
-
 func unmap([]byte) error { return nil }

@@ -26,6 +26,22 @@ func showing(expression string, more ...string) string {
 	}, more...)...)
 }
 
+// named is a policy that names who determined its result, so that nobody asks which
+// rules hold, with a rule that contradicts itself for some inputs.
+const named = `default result := {"decision": "deny", "evaluation_status": "complete", "determining_policies": [{"policy": "n"}], "diagnostics": []}
+bad := 1 if "b" in input.context.actor_claims.letters
+bad := 2 if "c" in input.context.actor_claims.letters`
+
+const namedAllow = `{"decision": "allow", "evaluation_status": "complete", "determining_policies": [{"policy": "n"}], "diagnostics": []}`
+
+// alike are rules that differ in one thing.
+func alike(n int, rule string) (rules []string) {
+	for i := range n {
+		rules = append(rules, fmt.Sprintf(rule, 'a'+i))
+	}
+	return rules
+}
+
 // TestEvaluatorsAgreeOnCorners: what was found to differ once, and what is near it.
 func TestEvaluatorsAgreeOnCorners(t *testing.T) {
 	const c = "input.context.actor_claims"
@@ -79,6 +95,26 @@ func TestEvaluatorsAgreeOnCorners(t *testing.T) {
 		"every by rules": {policies: []string{
 			rego(denyDefault, `result := `+allowValue+` if { every s in `+c+`.letters { good(s) } }`),
 			rego(`good("a")`), rego(`good("b")`), rego(`good("c") if false`),
+		}},
+
+		"a rule that holds before one that fails": {policies: []string{
+			rego(named, `result := `+namedAllow+` if ok`, `ok if "a" in `+c+`.letters`, `ok if bad == 1`, `ok if "b" in `+c+`.letters`),
+		}},
+		"a rule that fails before one that holds": {policies: []string{
+			rego(named, `result := `+namedAllow+` if ok`, `ok if bad == 1`, `ok if "a" in `+c+`.letters`),
+		}},
+		"a branch that holds before a rule that fails": {policies: []string{
+			rego(named, `result := `+namedAllow+` if ok`, "ok if \"z\" in "+c+".letters\nelse if \"a\" in "+c+".letters", `ok if bad == 1`),
+		}},
+		"a function that holds before it fails": {policies: []string{
+			rego(named, `result := `+namedAllow+` if ok("a")`, `ok(x) if x in `+c+`.letters`, `ok(x) if bad == count(x)`),
+		}},
+		"many rules that ask for one path": {policies: []string{
+			rego(append([]string{named, `result := ` + namedAllow + ` if ok`, `ok if { input.principal.id == "a"; "c" in ` + c + `.letters }`, `ok if { bad == 1; not input.session }`, `ok if { input.principal.id == "a"; "a" in ` + c + `.letters }`},
+				alike(20, `ok if input.principal.id == "p%d"`)...)...),
+		}},
+		"many rules that ask for one path, behind one that fails": {policies: []string{
+			rego(append([]string{named, `result := ` + namedAllow + ` if ok`, `ok if bad == 1`}, alike(20, `ok if input.principal.id == "%c"`)...)...),
 		}},
 
 		"a value in itself": {policies: []string{showing(`count([[e, list] | some e in list]) == 2100`, `list := numbers.range(1, 2100)`)}},

@@ -234,5 +234,5 @@ func (s *scope) body(source *ir.Func) []block {
 			s.owner.partial = x.Target == source.Return
 		}
 	}
-	return exact(s.dispatch(source.Blocks))
+	return exact(s.dispatch(source.Blocks, int(source.Return)))
 }

@@ -16,8 +16,9 @@ const dispatched = 8
 // comparing the same path of the input with strings, the value at that path is
 // looked up in a table, and only the rules that may hold are run: what a decision
 // costs then does not grow with the number of rules. Left out are only statements
-// that would have been undefined before they could call anything.
-func (s *scope) dispatch(blocks []*ir.Block) []block {
+// that would have been undefined before they could call anything. result is the
+// function's value.
+func (s *scope) dispatch(blocks []*ir.Block, result int) []block {
 	compiled := make([]block, 0, len(blocks))
 	for i, b := range blocks {
 		s.top = i
@@ -45,25 +46,50 @@ func (s *scope) dispatch(blocks []*ir.Block) []block {
 			best, fewest = path, left
 		}
 	}
-	if best == "" {
+	first := s.untilFirst(units)
+	if best == "" && !first {
 		return compiled
 	}
+	if best == "" {
+		rules := make([]ruleBlocks, len(units))
+		for i, u := range units {
+			rules[i] = ruleBlocks{i, compiled[u.from:u.to]}
+		}
+		return around(compiled, units, func(m *machine) signal { return runFirst(rules, nil, m, result) })
+	}
 	table := map[string][]block{}
+	ordered := map[string][]ruleBlocks{}
 	var others []block
+	var orderedOthers []ruleBlocks
 	rest := 0
-	for _, u := range units {
+	for i, u := range units {
 		own := compiled[u.from:u.to]
-		if want, ok := u.tests[best]; ok {
+		switch want, ok := u.tests[best]; {
+		case ok && first:
+			ordered[want] = append(ordered[want], ruleBlocks{i, own})
+		case ok:
 			table[want] = append(table[want], own...)
-		} else {
+		case first:
+			orderedOthers = append(orderedOthers, ruleBlocks{i, own})
+			rest++
+		default:
 			others = append(others, own...)
 			rest++
 		}
 	}
 	told := s.tell()
-	told.tables = append(told.tables, Table{Function: s.owner.name, Path: strings.Split(best, pathSeparator), Constants: len(table), Others: rest})
+	told.tables = append(told.tables, Table{Function: s.owner.name, Path: strings.Split(best, pathSeparator), Constants: len(table) + len(ordered), Others: rest})
 	asked := s.asked(best)
-	choose := func(m *machine) signal {
+	if first {
+		return around(compiled, units, func(m *machine) signal {
+			var of []ruleBlocks
+			if v := asked(m); v.k == stringKind {
+				of = ordered[v.string()]
+			}
+			return runFirst(of, orderedOthers, m, result)
+		})
+	}
+	return around(compiled, units, func(m *machine) signal {
 		v := asked(m)
 		if v.k == stringKind {
 			if r := runAll(table[v.string()], m); r > next {
@@ -71,10 +97,54 @@ func (s *scope) dispatch(blocks []*ir.Block) []block {
 			}
 		}
 		return max(runAll(others, m), next)
-	}
+	})
+}
+
+// around puts one statement in the place of a function's rules.
+func around(compiled []block, units []unit, rules op) []block {
 	done := append([]block{}, compiled[:units[0].from]...)
-	done = append(done, block{choose})
+	done = append(done, block{rules})
 	return append(done, compiled[units[len(units)-1].to:]...)
+}
+
+// untilFirst reports whether a function's rules are run until one holds: all have
+// one constant for a value, and nobody asks which of them hold. OPA's evaluator
+// does so too, and is none the wiser where a later one fails.
+func (s *scope) untilFirst(units []unit) bool {
+	if s.opts.Held != "" || s.single.k == undefined || len(units) < 2 {
+		return false
+	}
+	for i, u := range units[1:] {
+		if u.from != units[i].to {
+			return false
+		}
+	}
+	return true
+}
+
+// ruleBlocks are the blocks of one rule, and its place among those of its function.
+type ruleBlocks struct {
+	place  int
+	blocks []block
+}
+
+// runFirst runs rules of two lists, in the order of their places, until the function
+// has a result.
+func runFirst(a, b []ruleBlocks, m *machine, result int) signal {
+	for len(a) > 0 || len(b) > 0 {
+		from := &a
+		if len(a) == 0 || len(b) > 0 && b[0].place < a[0].place {
+			from = &b
+		}
+		if r := runAll((*from)[0].blocks, m); r > next {
+			return r
+		}
+		if m.frame[result].k != undefined {
+			break
+		}
+		*from = (*from)[1:]
+	}
+	return next
 }
 
 // asked gives the value at a path of the input.
