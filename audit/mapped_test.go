@@ -129,16 +129,7 @@ func TestMappedIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, holes := readAll(t, s, 0)
-	for lost := holes; gapsOf(t, got)[" damaged"] < lost; {
-		b, err := s.Next(t.Context(), 0, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, b.Records...)
-		if err := s.Ack(b.Next()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	got = untilGap(t, s, got, holes)
 	ids := requestIDs(got)
 	if holes == 0 || !slices.Contains(ids, fmt.Sprint(n)) || len(ids)+int(holes) < n {
 		t.Errorf("%d records are left, %d missing, of %d", len(ids), holes, n+1)
@@ -176,14 +167,5 @@ func TestMachineForgets(t *testing.T) {
 	if want := []string{"1", "2", "10", "11"}; !slices.Equal(ids, want) || holes != 7 {
 		t.Errorf("%v and %d missing, want %v and 7", ids, holes, want)
 	}
-	for gapsOf(t, got)[" damaged"] < holes {
-		b, err := after.Next(t.Context(), 0, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, b.Records...)
-		if err := after.Ack(b.Next()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	untilGap(t, after, got, holes)
 }

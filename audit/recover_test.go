@@ -174,23 +174,30 @@ func TestEveryByteDamaged(t *testing.T) {
 			if !slices.Equal(ids, want) || holes != lost {
 				t.Fatalf("byte %d of %s: %v and %d missing, want %v and %d", at, name, ids, holes, want, lost)
 			}
-			// What is missing becomes a gap record after those that were there.
-			for lost > 0 && gapsOf(t, got)[" damaged"] < lost {
-				b, err := s.Next(t.Context(), 0, 0)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got = append(got, b.Records...)
-				if err := s.Ack(b.Next()); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if n := gapsOf(t, got)[" damaged"]; n != lost {
+			if got = untilGap(t, s, got, lost); gapsOf(t, got)[" damaged"] != lost {
+				n := gapsOf(t, got)[" damaged"]
 				t.Fatalf("byte %d of %s: a gap of %d, want %d", at, name, n, lost)
 			}
 			closeSpool(t, s)
 		}
 	}
+}
+
+// untilGap reads on until a gap record says how many are lost: what is missing becomes
+// one after the records that were there.
+func untilGap(t testing.TB, s *audit.Spool, got []audit.Record, lost uint64) []audit.Record {
+	t.Helper()
+	for lost > 0 && gapsOf(t, got)[" damaged"] < lost {
+		b, err := s.Next(t.Context(), 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, b.Records...)
+		if err := s.Ack(b.Next()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return got
 }
 
 func TestMissingSegment(t *testing.T) {
