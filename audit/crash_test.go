@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,14 +30,27 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// crashOptions make segments, groups and full spools come often.
+// crashOptions make segments, groups and full spools come often, and where records are
+// left to the operating system, segments that lie in memory.
 func crashOptions(dir string, d audit.Durability) audit.SpoolOptions {
+	if d == audit.SyncNone {
+		return audit.WithSyncPause(audit.SpoolOptions{Dir: dir, Durability: d, MaxBytes: 1 << 20, SegmentBytes: 4 << 10}, time.Millisecond)
+	}
 	return audit.SpoolOptions{Dir: dir, Durability: d, MaxBytes: 6 << 10, SegmentBytes: 1 << 10}
+}
+
+// crashLines is how many lines a child says at most before it is killed.
+func crashLines(d audit.Durability) int {
+	if d == audit.SyncNone {
+		return 3000 // it takes a while until segments lie in memory
+	}
+	return 300
 }
 
 // appendForever appends from several goroutines and says on stdout what is
 // durable: "a ID" for a record that was appended, "g N" for gaps that were
-// noted, "d ID" for a record that is about to be acknowledged.
+// noted, "d ID" for a record that is about to be acknowledged, "m" for a batch that was
+// read while a segment lay in memory.
 func appendForever(dir string) int {
 	durability, err := strconv.Atoi(os.Getenv("AUDIT_TEST_DURABILITY"))
 	if err != nil {
@@ -74,6 +88,9 @@ func appendForever(dir string) int {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
 			}
+			if maps, err := os.ReadFile("/proc/self/maps"); err == nil && strings.Contains(string(maps), ".seg") {
+				say("m")
+			}
 			for _, r := range b.Records {
 				if r.EventType == audit.EventGap {
 					say("d gap " + string(r.Metadata))
@@ -109,14 +126,16 @@ func killAndRecover(t *testing.T, durability audit.Durability) {
 	if testing.Short() {
 		deadline = time.Now().Add(time.Second)
 	}
-	epoch, kills := "", 0
+	epoch, kills, mapped := "", 0, 0
 	var noted, delivered uint64
 	missing := make(map[string]bool) // said to be durable and not delivered yet
-	for ; kills < 3 || time.Now().Before(deadline); kills++ {
+	inMemory := durability == audit.SyncNone && runtime.GOOS == "linux" // segments come to lie there
+	for ; kills < 3 || time.Now().Before(deadline) || inMemory && mapped == 0 && kills < 100; kills++ {
 		var said crashLog
 		said.read(t, runUntilKilled(t, dir, durability, kills))
 		noted += said.gaps
 		delivered += said.deliveredGaps
+		mapped += said.mapped
 		for id := range said.appended {
 			missing[id] = true
 		}
@@ -172,7 +191,10 @@ func killAndRecover(t *testing.T, durability audit.Durability) {
 	if delivered < noted {
 		t.Errorf("%d records were noted as lost, the gap records tell of %d", noted, delivered)
 	}
-	t.Logf("%d kills, %d records at %s, %d gaps noted, %d delivered", kills, s.Stats().NextOffset, epoch, noted, delivered)
+	if inMemory && mapped == 0 {
+		t.Error("no segment lay in memory when a child was killed")
+	}
+	t.Logf("%d kills, %d records at %s, %d gaps noted, %d delivered, %d times in memory", kills, s.Stats().NextOffset, epoch, noted, delivered, mapped)
 }
 
 // runUntilKilled starts a child, kills it after a while, and returns what it said.
@@ -194,7 +216,7 @@ func runUntilKilled(t *testing.T, dir string, durability audit.Durability, run i
 	// the kill falls anywhere in the work on the next.
 	var said strings.Builder
 	lines := bufio.NewScanner(out)
-	for n := rand.IntN(300); n > 0 && lines.Scan(); n-- {
+	for n := rand.IntN(crashLines(durability)); n > 0 && lines.Scan(); n-- {
 		said.WriteString(lines.Text() + "\n")
 	}
 	killer := time.AfterFunc(time.Duration(rand.IntN(3000))*time.Microsecond, func() { _ = child.Process.Kill() })
@@ -213,6 +235,7 @@ func runUntilKilled(t *testing.T, dir string, durability audit.Durability, run i
 type crashLog struct {
 	appended, delivered map[string]bool
 	gaps, deliveredGaps uint64
+	mapped              int
 }
 
 func (c *crashLog) read(t *testing.T, said string) {
@@ -225,6 +248,8 @@ func (c *crashLog) read(t *testing.T, said string) {
 			c.appended[rest] = true
 		case "g":
 			c.gaps++
+		case "m":
+			c.mapped++
 		case "d":
 			if metadata, ok := strings.CutPrefix(rest, "gap "); ok {
 				var n uint64
