@@ -115,6 +115,12 @@ expressions := {{"name": "one", "expression": "^a+$"}, {"name": "two", "expressi
 `+asked.String()+`
 answers contains [i, e.name, "expression"] if { some i, x in input.context.actor_claims.operands; some e in expressions; regex.match(e.expression, x[0]) }
 
+answers contains [i, pattern, "function"] if { some i, x in input.context.actor_claims.operands; some pattern in patterns; matches(pattern, x[0]) }
+
+matches(pattern, text) if glob.match(pattern, ["/"], text)
+
+answers contains [i, j, "asked"] if { some i, x in input.context.actor_claims.operands; some j, y in input.context.actor_claims.operands; glob.match(y[0], [], x[0]) }
+
 answers contains [i, "not"] if { some i, x in input.context.actor_claims.operands; not glob.match("/a/*", ["/"], x[0]) }
 
 diagnostics := {{"answer": a} | some a in answers}
@@ -132,7 +138,7 @@ result := {"decision": "deny", "evaluation_status": "complete", "determining_pol
 		var all [][]any
 		for range 4 {
 			all = append(all, []any{rapid.OneOf(
-				rapid.Map(joined("/", "a", "b", "c", "/a/", "*", "é", ".example", strings.Repeat("ab", 40)), func(s string) any { return s }),
+				rapid.Map(joined("/", "a", "b", "c", "/a/", "*", "é", ".example", strings.Repeat("ab", 40), "{", "[a", "**"), func(s string) any { return s }),
 				rapid.SampledFrom([]any{nil, 1, "", []any{"a"}})).Draw(t, "text")})
 		}
 		agree(t, compiled, interpreted, []string{asking(t, all)})

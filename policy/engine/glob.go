@@ -1,7 +1,10 @@
 package engine
 
 import (
+	"maps"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/gobwas/glob"
@@ -64,8 +67,55 @@ func newGlob(pattern string, delimiters []rune) (*knownGlob, error) {
 	return g, nil
 }
 
-// matchGlobs compiles glob.match with patterns and delimiters that are constants.
-// OPA's has the texts for which that may take long, and what is no string.
+// seenGlobs are the patterns that a call was given which are not known when it is
+// compiled: those of a function's argument mostly, which are the policy's all the same.
+// Of others, such as an input's, no more are kept than the bounds below allow.
+type seenGlobs struct {
+	delimiters []rune
+	known      atomic.Pointer[map[string]*knownGlob]
+	adding     sync.Mutex
+}
+
+const (
+	maxSeenGlobs = 256
+	// maxSeenGlob is the longest pattern that is compiled where the evaluation is.
+	maxSeenGlob = 256
+)
+
+// find gives a pattern, nil for one that OPA's own is to match.
+func (s *seenGlobs) find(pattern string) *knownGlob {
+	if known := s.known.Load(); known != nil {
+		if g, ok := (*known)[pattern]; ok {
+			return g
+		}
+		if len(*known) >= maxSeenGlobs {
+			return nil
+		}
+	}
+	if len(pattern) > maxSeenGlob {
+		return nil
+	}
+	return s.add(strings.Clone(pattern))
+}
+
+// add compiles a pattern. One that does not compile is kept as such.
+func (s *seenGlobs) add(pattern string) *knownGlob {
+	g, err := newGlob(pattern, s.delimiters)
+	if err != nil {
+		g = nil
+	}
+	s.adding.Lock()
+	defer s.adding.Unlock()
+	longer := map[string]*knownGlob{pattern: g}
+	if known := s.known.Load(); known != nil {
+		maps.Copy(longer, *known)
+	}
+	s.known.Store(&longer)
+	return g
+}
+
+// matchGlobs compiles glob.match with delimiters that are constants. OPA's has the
+// texts and patterns for which that may take long, and what is no string.
 func (s *scope) matchGlobs(x *ir.CallStmt, f *foreign) bool {
 	if len(f.args) != 3 {
 		return false
@@ -74,18 +124,24 @@ func (s *scope) matchGlobs(x *ir.CallStmt, f *foreign) bool {
 	if !ok {
 		return false
 	}
-	globs := compiledTexts(s.choices(x.Args[0], f.args[0]), func(pattern string) (*knownGlob, error) { return newGlob(pattern, delimiters) })
-	if globs == nil {
+	choices := s.choices(x.Args[0], f.args[0])
+	globs := compiledTexts(choices, func(pattern string) (*knownGlob, error) { return newGlob(pattern, delimiters) })
+	if globs == nil && len(choices) > 0 {
 		return false
+	}
+	find := func(pattern string) *knownGlob { return globs[pattern] }
+	if globs == nil {
+		seen := &seenGlobs{delimiters: delimiters}
+		find = seen.find
 	}
 	pattern, text := f.args[0], f.args[2]
 	s.emit(func(m *machine) signal {
-		v := text.of(m)
-		if v.k != stringKind {
+		p, v := pattern.of(m), text.of(m)
+		if p.k != stringKind || v.k != stringKind {
 			return f.call(m)
 		}
-		g := globs[pattern.of(m).string()]
-		if !g.prompt(v.string()) {
+		g := find(p.string())
+		if g == nil || !g.prompt(v.string()) {
 			return f.call(m)
 		}
 		if !m.charge(v.n) {
