@@ -110,7 +110,7 @@ func TestBatchDamaged(t *testing.T) {
 
 // forge puts another payload behind a batch's header and mends the sizes and
 // the checksum, as somebody would who means it.
-func forge(t *testing.T, data []byte, count, uncompressed int, payload []byte) []byte {
+func forge(t testing.TB, data []byte, count, uncompressed int, payload []byte) []byte {
 	t.Helper()
 	z, err := zstd.NewWriter(nil)
 	if err != nil {

@@ -3,6 +3,7 @@ package audit_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 
 	"github.com/caracalai/caracald/audit"
@@ -225,4 +227,96 @@ func TestPrimedDamage(t *testing.T) {
 		}
 		closeSpool(t, s)
 	}
+}
+
+// primedBatch is the vector's batch, and what it has uncompressed.
+func primedBatch(t testing.TB) (data, payload []byte, h audit.BatchHeader) {
+	t.Helper()
+	var v spoolVectors
+	readVectors(t, "spool-primed.json", &v)
+	data = unhex(t, v.Batch)
+	h, err := audit.DecodeBatchHeader(data)
+	if err != nil || h.Version != 2 {
+		t.Fatalf("a batch of version %d, %v", h.Version, err)
+	}
+	z, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	if payload, err = z.DecodeAll(data[120+len(h.DaemonID):], nil); err != nil {
+		t.Fatal(err)
+	}
+	return data, payload, h
+}
+
+// TestPrimedForged: what somebody makes of a batch who means it is refused, before
+// anything of a size that it only claims is made.
+func TestPrimedForged(t *testing.T) {
+	data, payload, h := primedBatch(t)
+	n := int(binary.BigEndian.Uint32(payload))
+	primer, records := payload[4:4+n], payload[4+n:]
+	join := func(n uint32, primer []byte, records ...byte) []byte {
+		return append(append(binary.BigEndian.AppendUint32(nil, n), primer...), records...)
+	}
+	whole := uint32(n)
+	own := func(s string) []byte { return append(append([]byte{byte(len(s))}, s...), 0) }
+	var copies []byte // of all of the primer, over and over
+	for at := range 100_000 {
+		copies = binary.AppendVarint(binary.AppendUvarint(append(copies, 0), uint64(n)), -int64(min(at, 1)*n))
+	}
+	for _, c := range []struct {
+		name        string
+		count, size int
+		payload     []byte
+		want        error
+	}{
+		{"nothing", h.Count, h.Uncompressed, payload, nil},
+		{"one record fewer", h.Count - 1, h.Uncompressed, payload, audit.ErrFormat},
+		{"one record more", h.Count + 1, h.Uncompressed, payload, audit.ErrFormat},
+		{"a byte fewer", h.Count, h.Uncompressed - 1, payload, audit.ErrFormat},
+		{"a byte more", h.Count, h.Uncompressed + 1, payload, audit.ErrFormat},
+		{"empty", 1, 100, nil, audit.ErrFormat},
+		{"no primer", 1, 6, join(0, nil, own("a")...), audit.ErrFormat},
+		{"a primer that is not there", 1, 100, join(1000, primer[:10]), audit.ErrFormat},
+		{"a primer that is too long", 1, 5, join(61441, make([]byte, 61441), own("a")...), audit.ErrFormat},
+		{"a shorter primer", h.Count, h.Uncompressed, join(20, primer[:20], records...), audit.ErrFormat},
+		{"another primer", h.Count, h.Uncompressed, join(whole, make([]byte, n), records...), audit.ErrChain},
+		{"an empty record", 1, 4, join(whole, primer, 0, 0), audit.ErrFormat},
+		{"no end", 1, 5, join(whole, primer, 1, 'a'), audit.ErrFormat},
+		{"own bytes that are not there", 1, 100, join(whole, primer, 99, 'a'), audit.ErrFormat},
+		{"a length of more than 64 bits", 1, 100, join(whole, primer, bytes.Repeat([]byte{0xff}, 11)...), audit.ErrFormat},
+		{"a length of 64 bits", 1, 100, join(whole, primer, append(bytes.Repeat([]byte{0xff}, 9), 1)...), audit.ErrFormat},
+		{"before the primer", 1, 14, join(whole, primer, 0, 10, 1, 0, 0), audit.ErrFormat},
+		{"behind the primer", 1, 14, join(whole, primer, append(binary.AppendVarint([]byte{0, 10}, int64(n)), 0, 0)...), audit.ErrFormat},
+		{"a place of 64 bits", 1, 14, join(whole, primer, append(binary.AppendVarint([]byte{0, 10}, -1<<62), 0, 0)...), audit.ErrFormat},
+		{"more than it says", 1, 1000, join(whole, primer, copies...), audit.ErrLimit},
+		{"more than a record may have", 1, 20 << 20, join(whole, primer, copies...), audit.ErrFormat},
+		{"more than is allowed", 1, 33 << 20, join(whole, primer, copies...), audit.ErrLimit},
+	} {
+		b, err := audit.DecodeBatch(forge(t, data, c.count, c.size, c.payload), audit.BatchLimits{})
+		if !errors.Is(err, c.want) || err == nil && len(b.Records) != h.Count {
+			t.Errorf("%s: %d records, %v, want %v", c.name, len(b.Records), err, c.want)
+		}
+	}
+}
+
+// FuzzPrimedBatch: whatever stands in a batch with a primer, reading it ends with the
+// records or an error of its kind.
+func FuzzPrimedBatch(f *testing.F) {
+	data, payload, h := primedBatch(f)
+	f.Add(payload, h.Count, h.Uncompressed)
+	f.Add(payload[:len(payload)-1], h.Count, h.Uncompressed)
+	f.Fuzz(func(t *testing.T, payload []byte, count, size int) {
+		if count < 1 || count > 1<<16 || size < 0 || size > 1<<20 {
+			return
+		}
+		b, err := audit.DecodeBatch(forge(t, data, count, size, payload), audit.BatchLimits{MaxUncompressed: 1 << 20})
+		switch {
+		case err == nil && len(b.Records) != count:
+			t.Fatalf("%d records of %d", len(b.Records), count)
+		case err != nil && !errors.Is(err, audit.ErrFormat) && !errors.Is(err, audit.ErrLimit) && !errors.Is(err, audit.ErrChain):
+			t.Fatalf("an error of no kind: %v", err)
+		}
+	})
 }
