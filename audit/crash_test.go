@@ -128,7 +128,7 @@ func killAndRecover(t *testing.T, durability audit.Durability) {
 	}
 	epoch, kills, mapped := "", 0, 0
 	var noted, delivered uint64
-	missing := make(map[string]bool) // said to be durable and not delivered yet
+	missing := make(map[string]bool)                                    // said to be durable and not delivered yet
 	inMemory := durability == audit.SyncNone && runtime.GOOS == "linux" // segments come to lie there
 	for ; kills < 3 || time.Now().Before(deadline) || inMemory && mapped == 0 && kills < 100; kills++ {
 		var said crashLog
