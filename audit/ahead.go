@@ -3,7 +3,6 @@ package audit
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -242,22 +241,6 @@ func (s *Spool) trimActive() {
 		return
 	}
 	s.cutActive("cutting off what was written ahead")
-}
-
-// blank tells whether a file has nothing but zeros between two positions.
-func blank(r io.ReaderAt, from, to int64) (bool, error) {
-	var buf [len(zeros)]byte
-	for from < to {
-		part := buf[:min(int64(len(buf)), to-from)]
-		if _, err := r.ReadAt(part, from); err != nil {
-			return false, err
-		}
-		if string(part) != string(zeros[:len(part)]) {
-			return false, nil
-		}
-		from += int64(len(part))
-	}
-	return true, nil
 }
 
 // removeSpares removes files that were written ahead, but for so many.

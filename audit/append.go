@@ -413,13 +413,7 @@ func (s *Spool) writeFrame(group []*pending, gaps [][]byte, at int64) (size int6
 	b := &s.builder
 	m, _ := s.active.(*mapped)
 	if to := m.within(at, size+int64(len(noFrame))); to != nil {
-		before := debug.SetPanicOnFault(true)
-		defer func() {
-			debug.SetPanicOnFault(before)
-			if r := recover(); r != nil {
-				err = m.faulted(r)
-			}
-		}()
+		defer m.guard(debug.SetPanicOnFault(true), &err)
 		// Whoever opens the spool after a kill at any moment of this finds the end of
 		// the segment here, or behind the frame: the header makes it one, and is last.
 		copy(to[size:], noFrame)

@@ -111,8 +111,7 @@ func encodeBatch(dst []byte, daemonID string, b Batch) ([]byte, error) {
 	c := chain{offset: b.First, hash: b.PrevHash}
 	var payload []byte
 	for _, r := range records {
-		payload = binary.BigEndian.AppendUint32(payload, uint32(len(r)))
-		payload = append(payload, r...)
+		payload = appendPlain(payload, r)
 		c.add(r)
 	}
 	if b.Hash != ([32]byte{}) && b.Hash != c.hash {
@@ -156,7 +155,7 @@ func appendBatch(dst []byte, daemonID string, epoch uuid.UUID, b EncodedBatch) (
 	case n+len(b.payload) < b.size:
 		version, parts = batchPrimed, [][]byte{binary.BigEndian.AppendUint32(nil, uint32(n)), b.primer, b.payload}
 	default: // so few that the primer is not worth it
-		plain, err := expandAll(make([]byte, 0, b.size), b.payload, b.primer, b.Count, b.size, nil)
+		plain, err := b.plain()
 		if err != nil {
 			return nil, err
 		}
@@ -328,7 +327,7 @@ func decompressPrimed(body []byte, count, size int) ([]byte, error) {
 	if data = data[recordPrefixBytes:]; n == 0 || n > primerMost || int(n) > len(data) {
 		return nil, fmt.Errorf("%w: a primer of %d bytes", ErrFormat, n)
 	}
-	return expandAll(make([]byte, 0, size), data[n:], data[:n], count, size, nil)
+	return expandAll(make([]byte, 0, size), data[n:], data[:n], count, size)
 }
 
 // decompress returns exactly size bytes or an error.

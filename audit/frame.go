@@ -74,10 +74,14 @@ func (b *frameBuilder) begin(room []byte, offset uint64, prev [32]byte) {
 }
 
 func (b *frameBuilder) add(record []byte) {
-	b.buf = binary.BigEndian.AppendUint32(b.buf, uint32(len(record)))
-	b.buf = append(b.buf, record...)
+	b.buf = appendPlain(b.buf, record)
 	b.chain.add(record)
 	b.count++
+}
+
+// appendPlain appends a record as it stands in a plain frame.
+func appendPlain(dst, record []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(dst, uint32(len(record))), record...)
 }
 
 // fill makes a frame of records in the room that is given, and returns it. by is the
@@ -89,8 +93,7 @@ func (b *frameBuilder) fill(room []byte, offset uint64, prev [32]byte, gaps [][]
 			b.add(r)
 		}
 		for _, p := range group {
-			b.buf = binary.BigEndian.AppendUint32(b.buf, uint32(len(p.record())))
-			b.buf = append(b.buf, p.record()...)
+			b.buf = appendPlain(b.buf, p.record())
 			b.chain.addBehind(p.buf)
 		}
 		b.count += len(group)
@@ -163,8 +166,8 @@ type frameBuffer struct {
 	// plain is the decompressed payload of a packed frame, or the expanded one of a
 	// primed frame.
 	plain []byte
-	// payload is that of the last frame that was read, as a plain frame has it, and
-	// records are the ones in it.
+	// payload is that of the last frame that was read, as a plain frame has it unless
+	// its records were left as they are, and records are the ones in it.
 	payload []byte
 	records [][]byte
 	// primed is what the last frame has, where it is a primed one, and plainSize how
@@ -233,7 +236,7 @@ func (b *frameBuffer) split(h frameHeader, payload []byte, primer *primerText, e
 		if err != nil || !expanded {
 			return nil, err
 		}
-		if b.plain, err = expandAll(b.plain[:0], b.primed, text, h.count, b.plainSize, nil); err != nil {
+		if b.plain, err = expandAll(b.plain[:0], b.primed, text, h.count, b.plainSize); err != nil {
 			return nil, errFrame
 		}
 		b.payload = b.plain

@@ -48,7 +48,7 @@ func (m *mapped) WriteAt(b []byte, at int64) (n int, err error) {
 	if to == nil {
 		return m.file.WriteAt(b, at)
 	}
-	defer m.guard(&err)()
+	defer m.guard(debug.SetPanicOnFault(true), &err)
 	return copy(to, b), nil
 }
 
@@ -65,16 +65,13 @@ func (m *mapped) Close() error {
 	return err
 }
 
-// guard makes an error of a fault in the memory, until what it returns is called: the
-// disk could not give what lies there, or has no room for it, or somebody has cut the
-// file off. Otherwise it would end the process.
-func (m *mapped) guard(err *error) (end func()) {
-	before := debug.SetPanicOnFault(true)
-	return func() {
-		debug.SetPanicOnFault(before)
-		if r := recover(); r != nil {
-			*err = m.faulted(r)
-		}
+// guard makes an error of a fault in the memory, where it is deferred, and is given what
+// debug.SetPanicOnFault(true) returned: the disk could not give what lies there, or has
+// no room for it, or somebody has cut the file off. Otherwise it would end the process.
+func (m *mapped) guard(before bool, err *error) {
+	debug.SetPanicOnFault(before)
+	if r := recover(); r != nil {
+		*err = m.faulted(r)
 	}
 }
 

@@ -194,9 +194,9 @@ func uvarint(b []byte) (v uint64, rest []byte, ok bool) {
 }
 
 // expandAll appends count records to dst, each after its length, size bytes in all.
-// ErrFormat. parts gets the end of each in primed, where it is not nil.
-func expandAll(dst, primed, text []byte, count, size int, parts *[]int) ([]byte, error) {
-	whole, begin := len(primed), len(dst)
+// ErrFormat.
+func expandAll(dst, primed, text []byte, count, size int) ([]byte, error) {
+	begin := len(dst)
 	for range count {
 		at := len(dst)
 		most := min(size-(at-begin)-recordPrefixBytes, MaxRecordBytes)
@@ -208,9 +208,6 @@ func expandAll(dst, primed, text []byte, count, size int, parts *[]int) ([]byte,
 			return dst, err
 		}
 		binary.BigEndian.PutUint32(dst[at:], uint32(len(dst)-at-recordPrefixBytes))
-		if parts != nil {
-			*parts = append(*parts, whole-len(primed))
-		}
 	}
 	if len(primed) > 0 || len(dst)-begin != size {
 		return dst, fmt.Errorf("%w: %d bytes of records where %d were told, and %d bytes after them", ErrFormat, len(dst)-begin, size, len(primed))

@@ -25,10 +25,7 @@ func frameCodecs(t testing.TB, dir string) map[byte]int {
 	t.Helper()
 	codecs := map[byte]int{}
 	for _, name := range segmentFiles(t, dir) {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := read(t, name)
 		for at := 68; at+96 <= len(data) && string(data[at:at+4]) == "cfr1"; {
 			codecs[data[at+8]]++
 			at += 96 + int(binary.BigEndian.Uint32(data[at+4:]))
@@ -196,10 +193,6 @@ func TestPrimedDamage(t *testing.T) {
 	if got := frameCodecs(t, built.dir); got[1] == 0 || got[3] < 3 {
 		t.Fatalf("frames of each codec: %v", got)
 	}
-	var all []string
-	for i := range n {
-		all = append(all, fmt.Sprint(i))
-	}
 	for at := 68; at < len(content); at++ {
 		dir := built.copy(t)
 		damaged := bytes.Clone(content)
@@ -220,7 +213,7 @@ func TestPrimedDamage(t *testing.T) {
 		if lost == 0 || holes+torn != lost || slices.Contains(ids, fmt.Sprint(frame)) || log.Len() == 0 {
 			t.Fatalf("byte %d, of frame %d: %v, %d missing: %s", at, frame, ids, holes, log)
 		}
-		for _, id := range all[:frame] { // what came before it depends on nothing of it
+		for _, id := range numbers(frame) { // what came before it depends on nothing of it
 			if !slices.Contains(ids, id) {
 				t.Fatalf("byte %d, of frame %d: %v", at, frame, ids)
 			}

@@ -2,11 +2,11 @@ package audit
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"time"
 )
 
@@ -160,7 +160,7 @@ func (b *EncodedBatch) Next() uint64 { return b.First + uint64(b.Count) }
 
 // Decode gives the batch with its records. ErrFormat: one of them is none.
 func (b *EncodedBatch) Decode() (Batch, error) {
-	raw, err := b.split(nil)
+	raw, _, err := b.split()
 	if err != nil {
 		return Batch{}, err
 	}
@@ -175,24 +175,21 @@ func (b *EncodedBatch) Decode() (Batch, error) {
 	return out, nil
 }
 
-// split gives the records, and where each of them ends in the payload.
-func (b *EncodedBatch) split(ends *[]int) (records [][]byte, err error) {
-	if len(b.primer) > 0 {
-		plain, err := expandAll(make([]byte, 0, b.size), b.payload, b.primer, b.Count, b.size, ends)
-		if err != nil {
-			return nil, err
-		}
-		return splitRecords(nil, plain, b.Count)
+// plain is the payload with each record after its length.
+func (b *EncodedBatch) plain() ([]byte, error) {
+	if len(b.primer) == 0 {
+		return b.payload, nil
 	}
-	if records, err = splitRecords(nil, b.payload, b.Count); err != nil || ends == nil {
-		return records, err
+	return expandAll(make([]byte, 0, b.size), b.payload, b.primer, b.Count, b.size)
+}
+
+// split gives the records, which lie in the plain payload.
+func (b *EncodedBatch) split() (records [][]byte, plain []byte, err error) {
+	if plain, err = b.plain(); err != nil {
+		return nil, nil, err
 	}
-	end := 0
-	for _, r := range records {
-		end += recordPrefixBytes + len(r)
-		*ends = append(*ends, end)
-	}
-	return records, nil
+	records, err = splitRecords(nil, plain, b.Count)
+	return records, plain, err
 }
 
 // Next is NextEncoded with the records decoded.
@@ -343,7 +340,7 @@ type gathering struct {
 // gatherSegment adds the frames of one segment, and tells when the batch is complete.
 func (s *Spool) gatherSegment(g *gathering, w *walk, seg segment) (full bool, err error) {
 	if seg.mapped != nil {
-		defer seg.mapped.guard(&err)()
+		defer seg.mapped.guard(debug.SetPanicOnFault(true), &err)
 	}
 	for rested := len(g.payload); ; {
 		if len(g.payload)-rested >= restBytes {
@@ -425,18 +422,13 @@ func (g *gathering) add(h frameHeader, records [][]byte, w *walk) (took, full bo
 // addSome appends those records of a frame that are not acknowledged and for which
 // there is room.
 func (g *gathering) addSome(h frameHeader, records [][]byte, w *walk) (took, full bool, err error) {
-	var parts []int // where they end in what is primed
 	if h.codec == codecPrimed {
-		if w.buf.plain, err = expandAll(w.buf.plain[:0], w.buf.primed, w.primed.text, h.count, w.buf.plainSize, &parts); err != nil {
+		if records, err = w.buf.split(h, w.buf.payload, &w.primed.primerText, true); err != nil {
 			return false, true, err
 		}
-		if records, err = splitRecords(w.buf.records[:0], w.buf.plain, h.count); err != nil {
-			return false, true, err
-		}
-		w.buf.records = records
 	}
 	c := chain{offset: h.first, hash: h.prev}
-	for i, r := range records {
+	for _, r := range records {
 		if c.offset < g.acked {
 			c.add(r)
 			continue
@@ -446,18 +438,10 @@ func (g *gathering) addSome(h frameHeader, records [][]byte, w *walk) (took, ful
 		} else if g.Count >= g.records || len(r) > g.bytes {
 			return false, true, nil
 		}
-		switch {
-		case parts != nil:
-			begin := 0
-			if i > 0 {
-				begin = parts[i-1]
-			}
-			g.payload = append(g.payload, w.buf.primed[begin:parts[i]]...)
-		case g.primedBy != nil:
+		if g.primedBy != nil {
 			g.payload = appendLiteral(g.payload, r)
-		default:
-			g.payload = binary.BigEndian.AppendUint32(g.payload, uint32(len(r)))
-			g.payload = append(g.payload, r...)
+		} else {
+			g.payload = appendPlain(g.payload, r)
 		}
 		c.add(r)
 		g.Count++

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -237,12 +238,11 @@ func (s *Spool) verifySegment(seg *segment, end position, limit uint64) (_ posit
 		s.primer.Store(newPrimer(s.turns, w.primed.text))
 	}
 	if limit == math.MaxUint64 && headerOK && info.Size() > seg.size {
-		// A frame is never written without the end behind it.
-		ahead, err := blank(f, seg.size, min(seg.size+int64(len(noFrame)), info.Size()))
-		if err != nil {
+		follows := make([]byte, min(int64(len(noFrame)), info.Size()-seg.size))
+		if _, err := f.ReadAt(follows, seg.size); err != nil {
 			return end, false, fmt.Errorf("reading what follows the last frame: %w", err)
 		}
-		if !ahead {
+		if !bytes.HasPrefix(noFrame, follows) { // which says that nothing was to follow
 			s.log.Warn("cutting a torn frame off the audit spool", "segment", seg.name,
 				"bytes", info.Size()-seg.size, "next_offset", seg.end)
 		}

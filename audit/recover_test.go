@@ -174,8 +174,8 @@ func TestEveryByteDamaged(t *testing.T) {
 			if !slices.Equal(ids, want) || holes != lost {
 				t.Fatalf("byte %d of %s: %v and %d missing, want %v and %d", at, name, ids, holes, want, lost)
 			}
-			if got = untilGap(t, s, got, lost); gapsOf(t, got)[" damaged"] != lost {
-				n := gapsOf(t, got)[" damaged"]
+			got = untilGap(t, s, got, lost)
+			if n := gapsOf(t, got)[" damaged"]; n != lost {
 				t.Fatalf("byte %d of %s: a gap of %d, want %d", at, name, n, lost)
 			}
 			closeSpool(t, s)

@@ -231,7 +231,7 @@ func (w *walk) frame(pos int64) (h frameHeader, records [][]byte, err error) {
 			return h, nil, err
 		}
 	}
-	if records, err = w.buf.split(h, payload, &w.primed.primerText, !w.packed || !w.checked); err != nil || w.checked {
+	if records, err = w.buf.split(h, payload, &w.primed.primerText, !w.packed); err != nil || w.checked {
 		return h, records, err
 	}
 	return h, records, VerifyChain(h.prev, h.first, records, h.hash)

@@ -88,8 +88,7 @@ func (b *EncodedBatch) Cut(n int) error {
 	if n = max(n, 1); n >= b.Count {
 		return nil
 	}
-	var ends []int
-	raw, err := b.split(&ends)
+	raw, plain, err := b.split()
 	if err != nil {
 		return fmt.Errorf("cutting an audit batch: %w", err)
 	}
@@ -99,7 +98,7 @@ func (b *EncodedBatch) Cut(n int) error {
 		c.add(r)
 		size += recordPrefixBytes + len(r)
 	}
-	b.Count, b.Hash, b.payload, b.size = n, c.hash, b.payload[:ends[n-1]], size
+	b.Count, b.Hash, b.payload, b.primer, b.size = n, c.hash, plain[:size], b.primer[:0], size
 	return nil
 }
 

@@ -331,10 +331,7 @@ func writtenBytes(t testing.TB, dir string) (size int64) {
 	t.Helper()
 	names := segmentFiles(t, dir)
 	for i, name := range names {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := read(t, name)
 		if i == len(names)-1 {
 			data = bytes.TrimRight(data, "\x00")
 		}

@@ -93,12 +93,7 @@ func TestFullSpool(t *testing.T) {
 				c.AuditMode = mode
 				c.SpoolMaxBytes = 64 << 10
 			})
-			p.misbehave(func(r *http.Request) int {
-				if r.URL.Path == "/v1/audit/batches" {
-					return http.StatusServiceUnavailable
-				}
-				return 0
-			})
+			p.takeNoAudit()
 			answered := map[string]bool{}
 			refused := 0
 			for range 100 {
