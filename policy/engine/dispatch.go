@@ -46,57 +46,33 @@ func (s *scope) dispatch(blocks []*ir.Block, result int) []block {
 			best, fewest = path, left
 		}
 	}
-	first := s.untilFirst(units)
-	if best == "" && !first {
+	until := -1
+	if s.untilFirst(units) {
+		until = result
+	} else if best == "" {
 		return compiled
 	}
-	if best == "" {
-		rules := make([]ruleBlocks, len(units))
-		for i, u := range units {
-			rules[i] = ruleBlocks{i, compiled[u.from:u.to]}
+	table := map[string][]ruleBlocks{}
+	var others []ruleBlocks
+	for _, u := range units {
+		if want, ok := u.tests[best]; ok {
+			table[want] = append(table[want], u.ruleBlocks)
+		} else {
+			others = append(others, u.ruleBlocks)
 		}
-		return around(compiled, units, func(m *machine) signal { return runFirst(rules, nil, m, result) })
 	}
-	table := map[string][]block{}
-	ordered := map[string][]ruleBlocks{}
-	var others []block
-	var orderedOthers []ruleBlocks
-	rest := 0
-	for i, u := range units {
-		own := compiled[u.from:u.to]
-		switch want, ok := u.tests[best]; {
-		case ok && first:
-			ordered[want] = append(ordered[want], ruleBlocks{i, own})
-		case ok:
-			table[want] = append(table[want], own...)
-		case first:
-			orderedOthers = append(orderedOthers, ruleBlocks{i, own})
-			rest++
-		default:
-			others = append(others, own...)
-			rest++
-		}
+	if best == "" {
+		return around(compiled, units, func(m *machine) signal { return runRules(compiled, nil, others, m, until) })
 	}
 	told := s.tell()
-	told.tables = append(told.tables, Table{Function: s.owner.name, Path: strings.Split(best, pathSeparator), Constants: len(table) + len(ordered), Others: rest})
+	told.tables = append(told.tables, Table{Function: s.owner.name, Path: strings.Split(best, pathSeparator), Constants: len(table), Others: len(others)})
 	asked := s.asked(best)
-	if first {
-		return around(compiled, units, func(m *machine) signal {
-			var of []ruleBlocks
-			if v := asked(m); v.k == stringKind {
-				of = ordered[v.string()]
-			}
-			return runFirst(of, orderedOthers, m, result)
-		})
-	}
 	return around(compiled, units, func(m *machine) signal {
-		v := asked(m)
-		if v.k == stringKind {
-			if r := runAll(table[v.string()], m); r > next {
-				return r
-			}
+		var of []ruleBlocks
+		if v := asked(m); v.k == stringKind {
+			of = table[v.string()]
 		}
-		return max(runAll(others, m), next)
+		return runRules(compiled, of, others, m, until)
 	})
 }
 
@@ -122,27 +98,22 @@ func (s *scope) untilFirst(units []unit) bool {
 	return true
 }
 
-// ruleBlocks are the blocks of one rule, and its place among those of its function.
-type ruleBlocks struct {
-	place  int
-	blocks []block
-}
-
-// runFirst runs rules of two lists, in the order of their places, until the function
-// has a result.
-func runFirst(a, b []ruleBlocks, m *machine, result int) signal {
+// runRules runs rules of two lists in the order in which the function has them; where
+// until is not below 0, until that local of it has a value.
+func runRules(blocks []block, a, b []ruleBlocks, m *machine, until int) signal {
 	for len(a) > 0 || len(b) > 0 {
 		from := &a
-		if len(a) == 0 || len(b) > 0 && b[0].place < a[0].place {
+		if len(a) == 0 || len(b) > 0 && b[0].from < a[0].from {
 			from = &b
 		}
-		if r := runAll((*from)[0].blocks, m); r > next {
+		rule := (*from)[0]
+		*from = (*from)[1:]
+		if r := runAll(blocks[rule.from:rule.to], m); r > next {
 			return r
 		}
-		if m.frame[result].k != undefined {
+		if until >= 0 && m.frame[until].k != undefined {
 			break
 		}
-		*from = (*from)[1:]
 	}
 	return next
 }
@@ -178,10 +149,13 @@ type Table struct {
 	Constants, Others int
 }
 
-// unit is the blocks of one rule: its body and, for a complete rule, the block
-// that takes its value.
+// ruleBlocks says which of a function's blocks are those of one rule: its body and, for a
+// complete rule, the block that takes its value.
+type ruleBlocks struct{ from, to int }
+
+// unit is one rule.
 type unit struct {
-	from, to int
+	ruleBlocks
 	// tests are the strings that the body asks for, by path.
 	tests map[string]string
 }
@@ -199,9 +173,9 @@ func unitsOf(blocks []*ir.Block) []unit {
 		}
 		switch x := blocks[i].Stmts[0].(type) {
 		case *ir.BlockStmt:
-			units = append(units, unit{from: i, to: i + 1})
+			units = append(units, unit{ruleBlocks: ruleBlocks{i, i + 1}})
 		case *ir.ResetLocalStmt:
-			u := unit{from: i, to: i + 1}
+			u := unit{ruleBlocks: ruleBlocks{i, i + 1}}
 			if i+1 < len(blocks) && len(blocks[i+1].Stmts) == 2 {
 				if end, ok := blocks[i+1].Stmts[0].(*ir.IsDefinedStmt); ok && end.Source == x.Target {
 					u.to++
