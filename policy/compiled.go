@@ -20,7 +20,9 @@ import (
 // compiledEngine evaluates with the compiled engine.
 type compiledEngine struct {
 	program *engine.Program
-	runner  runner
+	// reference has the last word where rules contradict each other; nil where none can.
+	reference *reference
+	runner    runner
 	// unprompted is how many evaluations more do not begin where the caller is.
 	unprompted atomic.Int32
 }
@@ -151,12 +153,16 @@ func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits, kn
 	if err != nil {
 		return outcome{}, err
 	}
+	contradicts := false
 	if e.unprompted.Load() <= 0 || e.unprompted.Add(-1) < 0 {
 		o, left, err := e.inPlace(ctx, in, lim, known)
-		if !errors.Is(err, engine.ErrSlow) {
+		contradicts = e.doubted(err)
+		switch {
+		case errors.Is(err, engine.ErrSlow):
+			e.unprompted.Store(unpromptedRuns)
+		case !contradicts:
 			return o, err
 		}
-		e.unprompted.Store(unpromptedRuns)
 		lim.Timeout = left
 	}
 	// A call that cannot be interrupted may outlast the caller's document.
@@ -164,7 +170,33 @@ func (e *compiledEngine) evaluate(ctx context.Context, in *Input, lim Limits, kn
 	if err != nil {
 		return outcome{}, err
 	}
-	return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) { return e.run(whole, m, known, false) })
+	return e.apart(ctx, whole, lim, known, contradicts)
+}
+
+// apart evaluates where the evaluation can be left behind; one that contradicts, as is
+// known already, with OPA's evaluator.
+func (e *compiledEngine) apart(ctx context.Context, in *Input, lim Limits, known *results, contradicts bool) (outcome, error) {
+	return e.runner.evaluate(ctx, lim, func(m *meter) (outcome, error) {
+		if !contradicts {
+			o, err := e.run(in, m, known, false)
+			if !e.doubted(err) {
+				return o, err
+			}
+			m.left = m.limits.MaxMemory // what was built is garbage
+		}
+		return e.reference.evaluate(m, in)
+	})
+}
+
+// doubted reports whether an evaluation failed as OPA's evaluator perhaps would not,
+// which runs fewer rules where it is asked for one key of a document or finds that
+// several rules agree, and does not see what others contradict.
+func (e *compiledEngine) doubted(err error) bool {
+	if err == nil || e.reference == nil {
+		return false
+	}
+	var failure *evaluationError
+	return errors.As(err, &failure) && failure.conflict
 }
 
 // readable is the input as the program reads it: whole, where it was read for another.
@@ -193,6 +225,8 @@ func (e *compiledEngine) evaluateSoon(ctx context.Context, in *Input, lim Limits
 	case errors.Is(err, engine.ErrSlow):
 		e.unprompted.Store(unpromptedRuns)
 		return outcome{}, errLater
+	case e.doubted(err):
+		return outcome{}, errLater
 	case soon < lim.Timeout && outOfTime(err):
 		return outcome{}, errLater
 	}
@@ -208,12 +242,12 @@ func outOfTime(err error) bool {
 // that came to a built-in which may take long.
 const unpromptedRuns = 64
 
-// inPlace evaluates where the caller is. ErrSlow: it came to a call of a built-in that
-// may take long, and left is the time that was not used yet.
+// inPlace evaluates where the caller is. Where that fails, left is the time that was
+// not used yet.
 func (e *compiledEngine) inPlace(ctx context.Context, in *Input, lim Limits, known *results) (o outcome, left time.Duration, err error) {
 	m := meters.Get().(*meter)
 	m.begin(ctx, lim)
-	if o, err = e.run(in, m, known, true); errors.Is(err, engine.ErrSlow) {
+	if o, err = e.run(in, m, known, true); err != nil {
 		left = time.Until(m.deadline)
 	}
 	*m = meter{}

@@ -29,7 +29,9 @@ func showing(expression string, more ...string) string {
 // named is a policy that names who determined its result, so that nobody asks which
 // rules hold, with a rule that contradicts itself for some inputs.
 const named = `default result := {"decision": "deny", "evaluation_status": "complete", "determining_policies": [{"policy": "n"}], "diagnostics": []}
-bad := 1 if "b" in input.context.actor_claims.letters
+` + contradictory
+
+const contradictory = `bad := 1 if "b" in input.context.actor_claims.letters
 bad := 2 if "c" in input.context.actor_claims.letters`
 
 const namedAllow = `{"decision": "allow", "evaluation_status": "complete", "determining_policies": [{"policy": "n"}], "diagnostics": []}`
@@ -117,6 +119,40 @@ func TestEvaluatorsAgreeOnCorners(t *testing.T) {
 			rego(append([]string{named, `result := ` + namedAllow + ` if ok`, `ok if bad == 1`}, alike(20, `ok if input.principal.id == "%c"`)...)...),
 		}},
 
+		"a key of a set with a rule for another that fails": {policies: []string{
+			rego(named, `result := `+namedAllow+` if s.a`, `s contains "a" if "a" in `+c+`.letters`, `s contains "b" if bad == 1`),
+		}},
+		"a key of a set with a rule for another that fails, tracked": {policies: []string{
+			rego(denyDefault, `result := `+allowValue+` if s.a`), rego(`s contains "a" if "a" in ` + c + `.letters`), rego(`s contains "b" if bad == 1`, contradictory),
+		}},
+		"a key of an object with a rule for another that fails": {policies: []string{
+			rego(named, `result := `+namedAllow+` if o.a == 1`, `o[k] := 1 if k := `+c+`.letters[0]`, `o[input.action.id] := 2 if bad == 1`),
+		}},
+		"a key of an object with a rule for another that fails, tracked": {policies: []string{
+			rego(denyDefault, `result := `+allowValue+` if o.a == 1`), rego(`o[k] := 1 if k := ` + c + `.letters[0]`), rego(`o[input.action.id] := 2 if bad == 1`, contradictory),
+		}},
+		"an index that leaves equal rules, of which one fails": {policies: []string{
+			rego(named, `result := `+namedAllow+` if v == "x"`, `v := "x" if { input.principal.id == "a"; "a" in `+c+`.letters }`, `v := "x" if { input.principal.id == "a"; bad == 1 }`, `v := "y" if input.principal.id == "b"`),
+		}},
+		"rules with one number, of which one fails": {policies: []string{
+			rego(named, `result := `+namedAllow+` if v == 1`, `v := 1 if "a" in `+c+`.letters`, `v := 1 if bad == 1`),
+		}},
+		"rules with one object, of which one fails": {policies: []string{
+			rego(named, `result := `+namedAllow+` if v.k == 1`, `v := {"k": 1} if "a" in `+c+`.letters`, `v := {"k": 1} if bad == 1`),
+		}},
+		"rules with one object that is the result, of which one fails": {policies: []string{
+			rego(named, `result := `+namedAllow+` if "a" in `+c+`.letters`, `result := `+namedAllow+` if bad == 1`),
+		}},
+		"a function with one number that fails": {policies: []string{
+			rego(named, `result := `+namedAllow+` if f("a") == 1`, `f(x) := 1 if x in `+c+`.letters`, `f(x) := 1 if bad == count(x)`),
+		}},
+		"keys that contradict": {policies: []string{
+			showing(`o`, `o[k] := i if some i, k in `+c+`.letters`, `o[k] := 1 if some k in `+c+`.letters`),
+		}},
+		"keys of a comprehension that contradict": {policies: []string{
+			showing(`{k: i | some i; k := ` + c + `.numbers[i] > 0}`),
+		}},
+
 		"a value in itself": {policies: []string{showing(`count([[e, list] | some e in list]) == 2100`, `list := numbers.range(1, 2100)`)}},
 		"many large parts":  {policies: []string{showing(`count([{"item": e, "claims": [list, list]} | some e in list])`, `list := numbers.range(1, 1200)`)}},
 	} {
@@ -132,11 +168,18 @@ func TestEvaluatorsAgreeOnCorners(t *testing.T) {
 			if why := compiled.Interpreted(); (why != nil) != test.interpreted {
 				t.Fatalf("interpreted: %v", why)
 			}
-			agree(t, compiled, interpreted, []string{
+			var l policy.Library
+			served, err := l.Compile(t.Context(), mods)
+			if err != nil {
+				t.Fatal(err)
+			}
+			inputs := []string{
 				claimed(`{"roles":["user"],"o":{"k":"root"},"numbers":[0,1,-1,0.0,-0,1.0,2.0,1e0,10e-1,1.5,0.5,1e20,2],"letters":["a","b","c"]}`),
 				claimed(`{"roles":["root",["root"]],"numbers":[],"letters":["c","b","a","d"]}`),
 				claimed(`{"letters":["b"]}`), claimed(`{"letters":[]}`), claimed(`{}`),
-			})
+			}
+			agree(t, compiled, interpreted, inputs)
+			agree(t, served, interpreted, inputs)
 		})
 	}
 }

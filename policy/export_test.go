@@ -41,3 +41,9 @@ func SameDocument(a, b *Input) bool {
 
 // ReadAlike reports whether two sets share what reads their inputs.
 func ReadAlike(a, b *Set) bool { return a.projection != nil && a.projection == b.projection }
+
+// KeepsContent reports whether a set has what is needed to compile it for OPA's evaluator.
+func KeepsContent(s *Set) bool {
+	e, ok := s.evaluator.(*compiledEngine)
+	return ok && e.reference != nil
+}

@@ -23,6 +23,9 @@ type Plan struct {
 	// comes to it takes a goroutine of its own.
 	Foreign []string `json:"foreign_builtins"`
 	Worker  bool     `json:"worker"`
+	// MayContradict says that rules may give one document, or one key of it, different
+	// values. OPA's evaluator decides for the inputs for which they do.
+	MayContradict bool `json:"may_contradict"`
 }
 
 // InputRead is one place of the input.
@@ -74,7 +77,7 @@ func (s *Set) Plan() Plan {
 	for _, name := range s.program.ForeignBuiltins() {
 		p.Foreign = append(p.Foreign, unguarded(name))
 	}
-	p.Worker = s.program.Foreign()
+	p.Worker, p.MayContradict = s.program.Foreign(), s.program.MayContradict()
 	slices.Sort(p.Foreign)
 	p.Foreign = slices.Compact(p.Foreign)
 	return p

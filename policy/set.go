@@ -128,6 +128,12 @@ func compileModules(ctx context.Context, mods []Module, ahead bool, library *Lib
 		var compiled *compiledEngine
 		if compiled, notCompiled = newCompiled(ctx, p, interpreter.rules, library.compiling()); notCompiled == nil {
 			e = compiled
+			if compiled.program.MayContradict() {
+				if compiled.reference, err = newReference(mods, interpreter); err != nil {
+					return nil, err
+				}
+				defer compiled.reference.rest()
+			}
 		}
 	}
 	c := &compiledSet{

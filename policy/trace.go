@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 )
@@ -103,38 +102,15 @@ func (s *Set) Trace(ctx context.Context, in *Input, lim Limits) (*Trace, error) 
 	return traced, nil
 }
 
-// errContentLeft says that a set does not have what its policies say.
+// errContentLeft says that a set does not have what its policies say, or not at hand.
 var errContentLeft = errors.New("the set does not keep what its policies say")
 
-// again compiles the set for OPA's evaluator, with the documents as they were written,
-// which the set does not keep. What it was checked for once is not checked again.
+// again compiles the set for OPA's evaluator.
 func (s *Set) again(ctx context.Context) (*program, *topdownEngine, error) {
-	p := &program{track: s.track}
 	if slices.ContainsFunc(s.modules, func(m Module) bool { return m.Content == "" }) {
 		return nil, nil, errContentLeft
 	}
-	for _, m := range s.modules {
-		if err := ctx.Err(); err != nil {
-			return nil, nil, fmt.Errorf("compiling policies: %w", err)
-		}
-		parsed, err := readModule(m.Name, m.Content)
-		if err != nil {
-			return nil, nil, &InvalidError{Errors: contentErrors(err, m.Name)}
-		}
-		p.documents = append(p.documents, &document{name: m.Name, parsed: parsed})
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, fmt.Errorf("compiling policies: %w", err)
-	}
-	var refused []ContentError
-	if p.compiler, refused = compile(p.documents); refused != nil {
-		return nil, nil, &InvalidError{Errors: refused}
-	}
-	e, err := newTopdown(p)
-	if err != nil {
-		return nil, nil, err
-	}
-	return p, e, nil
+	return compileAgain(ctx, s.modules, s.track)
 }
 
 // limitOf says which limit ended the evaluation that gave r, "" for none.

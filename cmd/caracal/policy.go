@@ -325,6 +325,9 @@ func (a *app) printPlan(p policy.Plan) error {
 	}
 	lines = append(lines, left)
 	add("nothing", p.Foreign)
+	if p.MayContradict {
+		lines = append(lines, "rules may contradict each other: where they do for an input, OPA's evaluator decides")
+	}
 	return a.print(strings.Join(lines, "\n"))
 }
 

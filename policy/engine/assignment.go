@@ -75,6 +75,7 @@ func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
 	case *ir.AssignVarOnceStmt:
 		source, to := s.operand(x.Source), s.place(x.Target)
 		after := s.found(x)
+		s.gives(x, source)
 		conflict := s.at(x.GetLocation(), s.conflictMessage(), ErrConflict)
 		s.emit(func(m *machine) signal {
 			v, old := source.of(m), m.frame[to]
@@ -109,6 +110,19 @@ func (s *scope) assignment(b *ir.Block, stmt ir.Stmt) {
 		})
 	default:
 		s.fail("unknown statement %T", stmt)
+	}
+}
+
+// gives notes whether the statement that gives a rule its value may find another one
+// there: not where all rules of the function have one constant. What the function
+// takes of a rule is what that rule has, and its default is taken where none has one.
+func (s *scope) gives(x *ir.AssignVarOnceStmt, source operand) {
+	switch from, isLocal := x.Source.Value.(ir.Local); {
+	case s.owner != nil && int(x.Target) == s.result && (isLocal && int(from) == s.shared || source.constant()):
+	case s.owner != nil && int(x.Target) == s.shared && source.constant() && (s.given.k == undefined || equal(s.given, source.value)):
+		s.given = source.value
+	default:
+		s.tell().contradicts = true
 	}
 }
 
@@ -187,8 +201,9 @@ func (s *scope) add(l ir.Local, value ir.Operand) {
 // another value yet.
 func (s *scope) insert(l ir.Local, key, value ir.Operand, conflict *place) {
 	k, v, to := s.operand(key), s.operand(value), s.place(l)
+	s.tell().contradicts = s.tell().contradicts || conflict != nil
 	owner := s.owner // closures keep nothing of the plan alive
-	ofRules := s.owner != nil && s.owner.partial && s.owner.memoized && int(l) == s.shared-1
+	ofRules := s.owner != nil && s.owner.partial && s.owner.memoized && int(l) == s.result
 	if p := s.pending[int(l)]; p != nil {
 		c := p.value.collection()
 		if k.constant() && v.constant() && c.find(k.value) < 0 {

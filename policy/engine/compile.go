@@ -168,6 +168,9 @@ func (s *scope) function(source source) *function {
 	if !f.impure && s.err == nil {
 		s.fold(f)
 	}
+	if f.done {
+		f.contradicts = false // it did not
+	}
 	return f
 }
 

@@ -88,7 +88,9 @@ type Program struct {
 	foreign []string
 	// slow says that one of them may take long.
 	slow bool
-	data Value
+	// contradicts says that an evaluation may fail with ErrConflict.
+	contradicts bool
+	data        Value
 	// input is what is read of the input document; slots is how many places. Both
 	// are the tree's, which programs that read the same share.
 	input  *inputNode
@@ -115,6 +117,10 @@ func (p *Program) Tables() []Table { return slices.Clone(p.tables) }
 // Foreign reports whether an evaluation may call built-ins of OPA that take long,
 // and which cannot be interrupted.
 func (p *Program) Foreign() bool { return p.slow }
+
+// MayContradict reports whether there may be inputs for which evaluations fail with
+// ErrConflict.
+func (p *Program) MayContradict() bool { return p.contradicts }
 
 // ForeignBuiltins are the names of OPA's built-ins that an evaluation may call.
 func (p *Program) ForeignBuiltins() []string { return slices.Clone(p.foreign) }

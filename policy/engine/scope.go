@@ -45,6 +45,7 @@ type scope struct {
 	// numbers those above anew for each rule, so what is known of them is kept
 	// for each segment, which is the block of one rule.
 	shared   int
+	result   int // the local that is the function's value
 	common   map[ir.Local]*usage
 	segments map[*ir.Block]map[ir.Local]*usage
 	private  map[ir.Local]*usage // of the segment at hand
@@ -66,6 +67,8 @@ type scope struct {
 	// many loops the statement at hand is in, below 0 where they may not be left.
 	single Value
 	depth  int
+	// given is the constant that the rules so far have for a value, undefined for none.
+	given Value
 	// calls counts the calls of rules and functions so far, and before those that are
 	// in front of the outermost loop.
 	calls, before int
@@ -114,7 +117,8 @@ func (c *compiler) newScope(source *ir.Func, blocks []*ir.Block, owner *function
 	}
 	s.begin()
 	if source != nil {
-		s.shared = int(source.Return)
+		s.result = int(source.Return)
+		s.shared = s.result
 		for _, p := range source.Params {
 			s.shared = max(s.shared, int(p))
 			s.use(p).assigned++

@@ -28,6 +28,8 @@ type told struct {
 	tables  []Table
 	foreign []string
 	slow    bool
+	// contradicts says that it may fail with ErrConflict.
+	contradicts bool
 }
 
 type slotUse struct {
@@ -44,6 +46,7 @@ func (c *compiler) hear(t *told) {
 		}
 	}
 	c.program.slow = c.program.slow || t.slow
+	c.program.contradicts = c.program.contradicts || t.contradicts
 }
 
 // shared gives the function that is made of a source: one that another program has,
