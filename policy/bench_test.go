@@ -93,6 +93,22 @@ func BenchmarkManyRules(b *testing.B) {
 	}
 }
 
+// BenchmarkContradiction evaluates an input for which rules contradict each other,
+// which is put to OPA's evaluator, beside that evaluator alone.
+func BenchmarkContradiction(b *testing.B) {
+	set, interpreted, in := contradiction(b)
+	for name, s := range map[string]*policy.Set{"peer=caracal": set, "peer=topdown": interpreted} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if r := s.Evaluate(context.Background(), in, policy.Limits{}); r.Decision != policy.Allow {
+					b.Fatalf("decided %+v", r)
+				}
+			}
+		})
+	}
+}
+
 // manyRules allows alice one scope of each of the resources from the one number
 // up to the other.
 func manyRules(from, to int) string {

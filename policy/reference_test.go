@@ -15,7 +15,7 @@ import (
 
 // contradiction is a set whose engine finds a contradiction where OPA's evaluator finds
 // none, for inputs that have the letters a, b and c.
-func contradiction(t *testing.T, rules ...string) (set, interpreted *policy.Set, in *policy.Input) {
+func contradiction(t testing.TB, rules ...string) (set, interpreted *policy.Set, in *policy.Input) {
 	t.Helper()
 	mods := []policy.Module{module("n", rego(append([]string{named, `result := ` + namedAllow + ` if s.a`,
 		`s contains "a" if "a" in input.context.actor_claims.letters`, `s contains "b" if bad == 1`}, rules...)...))}
