@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -93,7 +94,13 @@ func (r *reference) compiled() *interpreted {
 	return r.now
 }
 
-func (r *reference) compile() (*topdownEngine, error) {
+// compile compiles for OPA's evaluator. Nobody else is there to recover from a panic.
+func (r *reference) compile() (_ *topdownEngine, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New(firstLine(p))
+		}
+	}()
 	raw, err := io.ReadAll(flate.NewReader(bytes.NewReader(r.content)))
 	if err != nil {
 		return nil, err
