@@ -19,8 +19,9 @@ import (
 // memory, and becomes a segment again once its records were delivered: its pages
 // are there, so that writing to it takes neither a call of the system nor new memory.
 const (
-	// spareName is the file that becomes the next segment.
-	spareName = "next.tmp"
+	// spareName is the file that becomes the next segment, by a number: one that was
+	// taken has its name still while the one after it is made.
+	spareName = "next-%d.tmp"
 	// spareKept is how long files that are not needed are kept, but for one, and
 	// sparesMost how many are. Under load records wait for half a second until they
 	// are durable and can be delivered, in as many segments.
@@ -99,7 +100,8 @@ func (s *Spool) makeSpare() (made spare, err error) {
 	} else if free/spareRoom < s.segBytes {
 		return spare{}, errNoRoom
 	}
-	name := filepath.Join(s.dir, spareName)
+	s.sparesMade++
+	name := filepath.Join(s.dir, fmt.Sprintf(spareName, s.sparesMade))
 	f, err := s.disk.open(name, os.O_CREATE|os.O_TRUNC|os.O_RDWR)
 	if err != nil {
 		return spare{}, fmt.Errorf("creating %s: %w", name, err)

@@ -173,7 +173,7 @@ func TestNoRoomAhead(t *testing.T) {
 	for name, faults := range map[string]func(refused *atomic.Int64) *audit.Faults{
 		"writing fails": func(refused *atomic.Int64) *audit.Faults {
 			return &audit.Faults{Write: func(name string) error {
-				if strings.HasSuffix(name, "next.tmp") {
+				if strings.Contains(name, "next-") {
 					refused.Add(1)
 					return syscall.ENOSPC
 				}
@@ -184,7 +184,7 @@ func TestNoRoomAhead(t *testing.T) {
 			return &audit.Faults{
 				Free: func() int64 { refused.Add(1); return 8*aheadBytes - 1 },
 				Create: func(name string) error {
-					if strings.HasSuffix(name, "next.tmp") {
+					if strings.Contains(name, "next-") {
 						t.Error("the last room was written ahead")
 					}
 					return nil
