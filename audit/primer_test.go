@@ -144,9 +144,12 @@ func TestPrimed(t *testing.T) {
 			}
 		}
 	})
-	if primed == 0 || plain == 0 || versions[1] == 0 || versions[2] == 0 {
-		t.Errorf("%d frames were primed and %d were not, batches of each version: %v", primed, plain, versions)
+	// Which batches come to be of which version is left to what is drawn; vectors and
+	// forged batches have both.
+	if primed == 0 || plain == 0 {
+		t.Errorf("%d frames were primed and %d were not", primed, plain)
 	}
+	t.Logf("batches of each version: %v", versions)
 }
 
 // readSome takes a batch, perhaps cuts it, sends it and gives what arrives.
