@@ -57,7 +57,7 @@ func (s *Spool) writeAhead() {
 	told := false // of the failure, once until it works again
 	tick := time.NewTicker(spareKept)
 	defer tick.Stop()
-	var turns uint64
+	var turns, begun uint64
 	for {
 		select {
 		case <-s.wantSpare:
@@ -79,7 +79,8 @@ func (s *Spool) writeAhead() {
 		if ready {
 			continue
 		}
-		made, err := s.makeSpare()
+		begun++
+		made, err := s.makeSpare(begun)
 		if err == nil {
 			s.mu.Lock()
 			s.spares = append(s.spares, made)
@@ -94,14 +95,13 @@ func (s *Spool) writeAhead() {
 
 // makeSpare writes a file of zeros, durably where records wait for the disk, or
 // leaves none.
-func (s *Spool) makeSpare() (made spare, err error) {
+func (s *Spool) makeSpare(number uint64) (made spare, err error) {
 	if free, err := s.disk.free(s.dir); err != nil {
 		return spare{}, fmt.Errorf("asking for the room on the disk: %w", err)
 	} else if free/spareRoom < s.segBytes {
 		return spare{}, errNoRoom
 	}
-	s.sparesMade++
-	name := filepath.Join(s.dir, fmt.Sprintf(spareName, s.sparesMade))
+	name := filepath.Join(s.dir, fmt.Sprintf(spareName, number))
 	f, err := s.disk.open(name, os.O_CREATE|os.O_TRUNC|os.O_RDWR)
 	if err != nil {
 		return spare{}, fmt.Errorf("creating %s: %w", name, err)

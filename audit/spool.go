@@ -118,8 +118,6 @@ type Spool struct {
 	// when none is any more.
 	wantSpare  chan struct{}
 	aheadEnded chan struct{}
-	// sparesMade counts files that were written ahead. Only who writes them uses it.
-	sparesMade int
 	closeErr   error
 
 	// told are those whom Notify was given.

@@ -15,7 +15,8 @@ import (
 // zones that have the same policies share what was made of them, and those that differ
 // in some rules what was made of the others, for as long as one of them has it. It is
 // for those who serve many sets: these keep what their policies say only compressed, and
-// only where rules may contradict each other, and cannot be traced. It is safe for concurrent use; the zero Library is empty.
+// only where rules may contradict each other, and cannot be traced. It is safe for
+// concurrent use; the zero Library is empty.
 type Library struct {
 	shared    sharing.Map[[sha256.Size]byte, compiledSet]
 	functions engine.Functions

@@ -201,7 +201,9 @@ func (s *scope) add(l ir.Local, value ir.Operand) {
 // another value yet.
 func (s *scope) insert(l ir.Local, key, value ir.Operand, conflict *place) {
 	k, v, to := s.operand(key), s.operand(value), s.place(l)
-	s.tell().contradicts = s.tell().contradicts || conflict != nil
+	if conflict != nil {
+		s.tell().contradicts = true
+	}
 	owner := s.owner // closures keep nothing of the plan alive
 	ofRules := s.owner != nil && s.owner.partial && s.owner.memoized && int(l) == s.result
 	if p := s.pending[int(l)]; p != nil {
@@ -249,5 +251,5 @@ func (s *scope) body(source *ir.Func) []block {
 			s.owner.partial = x.Target == source.Return
 		}
 	}
-	return exact(s.dispatch(source.Blocks, int(source.Return)))
+	return exact(s.dispatch(source.Blocks))
 }

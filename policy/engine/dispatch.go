@@ -16,9 +16,8 @@ const dispatched = 8
 // comparing the same path of the input with strings, the value at that path is
 // looked up in a table, and only the rules that may hold are run: what a decision
 // costs then does not grow with the number of rules. Left out are only statements
-// that would have been undefined before they could call anything. result is the
-// function's value.
-func (s *scope) dispatch(blocks []*ir.Block, result int) []block {
+// that would have been undefined before they could call anything.
+func (s *scope) dispatch(blocks []*ir.Block) []block {
 	compiled := make([]block, 0, len(blocks))
 	for i, b := range blocks {
 		s.top = i
@@ -48,7 +47,7 @@ func (s *scope) dispatch(blocks []*ir.Block, result int) []block {
 	}
 	until := -1
 	if s.untilFirst(units) {
-		until = result
+		until = s.result
 	} else if best == "" {
 		return compiled
 	}
