@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -165,6 +166,44 @@ func TestAheadTooLate(t *testing.T) {
 		if got, holes := readAll(t, s, 0); !slices.Equal(requestIDs(got), numbers(n)) || holes != 0 {
 			t.Errorf("%d records of %d, %d missing", len(got), n, holes)
 		}
+	}
+}
+
+// TestAheadHasAName: no file that is written ahead has the name of one before, which may
+// have been taken and not renamed yet.
+func TestAheadHasAName(t *testing.T) {
+	for name, durability := range map[string]audit.Durability{"SyncGroup": audit.SyncGroup, "SyncNone": audit.SyncNone} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			var names []string
+			faults := &audit.Faults{Maps: true, Create: func(name string) error {
+				if filepath.Ext(name) == ".tmp" && strings.HasPrefix(filepath.Base(name), "next") {
+					mu.Lock()
+					defer mu.Unlock()
+					if slices.Contains(names, name) {
+						t.Errorf("%s is made again", name)
+					}
+					names = append(names, name)
+				}
+				return nil
+			}}
+			made := func() int {
+				mu.Lock()
+				defer mu.Unlock()
+				return len(names)
+			}
+			s := openSpool(t, audit.WithFaults(audit.SpoolOptions{Dir: t.TempDir(), SegmentBytes: aheadBytes, Durability: durability, PackDelay: -1}, faults, quickRetry))
+			n := 0
+			for deadline := time.Now().Add(time.Minute); made() < 3; n++ {
+				if time.Now().After(deadline) {
+					t.Fatalf("%d files were written ahead for %d records", made(), n)
+				}
+				appendRecords(t, s, n, n+1)
+			}
+			if got, holes := readAll(t, s, 0); !slices.Equal(requestIDs(got), numbers(n)) || holes != 0 {
+				t.Errorf("%d records of %d, %d missing", len(got), n, holes)
+			}
+		})
 	}
 }
 
