@@ -137,16 +137,17 @@ func (a Appending) Wait() error {
 
 // lead writes what waits, in the place of the committer, unless somebody has
 // written p meanwhile: where nothing waits for the disk, waking another goroutine
-// costs more than writing. Where only one record waits, others who are about to
-// append go first, so that they share the write.
+// costs more than writing. Where only one record waits and there were several in the
+// last group, others who are about to append go first, so that they share the write.
+// One by one they would gain nothing, and each would have the runtime wake a thread.
 func (s *Spool) lead(p *pending) {
 	if p.settled.Load() { // the first of several had them all written
 		return
 	}
 	s.mu.Lock()
-	alone := len(s.queue) == 1
+	shares := len(s.queue) == 1 && s.lastGroup > 1
 	s.mu.Unlock()
-	if alone {
+	if shares {
 		runtime.Gosched()
 	}
 	s.committing.Lock()
@@ -339,12 +340,12 @@ func (s *Spool) take() []*pending {
 	group := s.queue[:n:n]
 	s.queue = append(s.spare[:0], s.queue[n:]...)
 	s.spare = nil
+	s.lastGroup = n
 	return group
 }
 
 // commit writes one group, after the gaps that wait, as one frame.
 func (s *Spool) commit(group []*pending) {
-	s.lastGroup = len(group)
 	gaps, records := s.gapRecords()
 	if len(group)+len(records) == 0 {
 		s.spare = group

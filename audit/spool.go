@@ -156,8 +156,8 @@ type Spool struct {
 	active     file
 	builder    frameBuilder
 	spare      []*pending
-	spareAsked bool // for the segment after the active one
-	lastGroup  int
+	spareAsked bool          // for the segment after the active one
+	lastGroup  int           // changed with mu held, too
 	syncTakes  time.Duration // on average of late
 	backoff    time.Duration
 
