@@ -19,6 +19,9 @@ const (
 	primerOfFrame = 8 << 10
 	// primerMatch is the least that is worth being referred to.
 	primerMatch = 8
+	// primerOnward is how far a record is compared with what follows in the primer before
+	// the table is asked: an id and what stands around it.
+	primerOnward = 48
 	// primerTableBits is of how many places a primer remembers what is there.
 	primerTableBits = 14
 	// primedMost is the largest record that is compared with a primer; others are
@@ -109,27 +112,54 @@ func (p *primer) appendPrimed(dst, record []byte) []byte {
 	text := p.text
 	own, at := 0, 0 // what of the record is not written yet, and its place in the primer if all goes on alike
 	for pos := 0; pos+primerMatch <= len(record); {
-		x := binary.LittleEndian.Uint64(record[pos:])
-		from := at + pos - own
-		if from+primerMatch > len(text) || binary.LittleEndian.Uint64(text[from:]) != x {
-			from = int(p.table[primerHash(x)])
-			if binary.LittleEndian.Uint64(text[from:]) != x {
-				pos += 1 + (pos-own)>>3 // what begins in between is found from its rest
-				continue
+		from, ok := p.onward(record, pos, at-own)
+		if ok {
+			pos = from - (at - own)
+		} else {
+			if pos, from, ok = p.find(record, pos); !ok {
+				break
+			}
+			for pos > own && from > 0 && record[pos-1] == text[from-1] {
+				pos, from = pos-1, from-1
 			}
 		}
-		to := pos + primerMatch + alike(record[pos+primerMatch:], text[from+primerMatch:])
-		for pos > own && from > 0 && record[pos-1] == text[from-1] {
-			pos, from = pos-1, from-1
-		}
+		n := primerMatch + alike(record[pos+primerMatch:], text[from+primerMatch:])
 		dst = binary.AppendUvarint(dst, uint64(pos-own))
 		dst = append(dst, record[own:pos]...)
-		dst = binary.AppendUvarint(dst, uint64(to-pos))
+		dst = binary.AppendUvarint(dst, uint64(n))
 		dst = binary.AppendVarint(dst, int64(from-(at+pos-own)))
-		at = from + to - pos
-		own, pos = to, to
+		at, pos = from+n, pos+n
+		own = pos
 	}
 	return appendLiteral(dst, record[own:])
+}
+
+// onward looks for where a record goes on as the primer does, by bytes further there,
+// from a position on. Ids are mostly as long as others in their place, so that what
+// follows one is found without asking the table for each of its bytes.
+func (p *primer) onward(record []byte, pos, by int) (from int, ok bool) {
+	text := p.text
+	for last := min(pos+primerOnward, len(record)-primerMatch, len(text)-primerMatch-by); pos <= last; {
+		x := differing(record[pos:], text[pos+by:])
+		if x == 0 {
+			return pos + by, true
+		}
+		pos += primerMatch - bits.LeadingZeros64(x)/8 // behind the last byte that differs
+	}
+	return 0, false
+}
+
+// find looks for the next position of a record from which the primer has the same
+// bytes, and where. What begins in between is found from its rest.
+func (p *primer) find(record []byte, pos int) (at, from int, ok bool) {
+	for begin := pos; pos+primerMatch <= len(record); pos += 1 + (pos-begin)>>3 {
+		x := binary.LittleEndian.Uint64(record[pos:])
+		from = int(p.table[primerHash(x)])
+		if binary.LittleEndian.Uint64(p.text[from:]) == x {
+			return pos, from, true
+		}
+	}
+	return 0, 0, false
 }
 
 // appendLiteral appends the end of a record as it stands in a primed frame, or all of
@@ -140,17 +170,28 @@ func appendLiteral(dst, record []byte) []byte {
 }
 
 // alike counts the bytes that two begin with alike.
-func alike(a, b []byte) (n int) {
+func alike(a, b []byte) int {
 	most := min(len(a), len(b))
-	for ; n+8 <= most; n += 8 {
-		if x := binary.LittleEndian.Uint64(a[n:]) ^ binary.LittleEndian.Uint64(b[n:]); x != 0 {
-			return n + bits.TrailingZeros64(x)/8
+	a, b = a[:most], b[:most]
+	for ; len(a) >= 32 && len(b) >= 32; a, b = a[32:], b[32:] {
+		if differing(a, b)|differing(a[8:], b[8:])|differing(a[16:], b[16:])|differing(a[24:], b[24:]) != 0 {
+			break
 		}
 	}
-	for n < most && a[n] == b[n] {
-		n++
+	for ; len(a) >= 8 && len(b) >= 8; a, b = a[8:], b[8:] {
+		if x := differing(a, b); x != 0 {
+			return most - len(a) + bits.TrailingZeros64(x)/8
+		}
 	}
-	return n
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	return most - len(a)
+}
+
+// differing has a bit set for each one that differs in the first eight bytes.
+func differing(a, b []byte) uint64 {
+	return binary.LittleEndian.Uint64(a) ^ binary.LittleEndian.Uint64(b)
 }
 
 // expand appends the record that primed begins with to dst, of which most bytes are
